@@ -1,0 +1,49 @@
+# `make help` lists what can be made.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+GO ?= go
+BOARD ?= x86_64
+OUT ?= out
+# Patterns are quoted: the shell must not expand them.
+PACKAGES := ./...
+
+.PHONY: help deps build demo test test-unit test-system bench lint vuln fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install the host packages (the only step that needs root)
+	@./scripts/deps
+
+build: ## compile the host programs into bin/
+	$(GO) build -trimpath -o bin/ ./cmd/builder
+
+demo: deps build ## build an image for BOARD and boot it under QEMU
+	bin/builder build --board $(BOARD) --output $(OUT)
+	bin/builder run --board $(BOARD) "$$(ls -t $(OUT)/skerry-*-$(BOARD).img | head -n 1)"
+
+test: test-unit test-system ## run all tests
+
+test-unit: ## run the unit tests
+	$(GO) test $(PACKAGES)
+
+test-system: build ## build images and boot them under QEMU
+	$(GO) test -tags rootful,netns ./agent/...
+	$(GO) test -tags system -timeout 80m -v ./tests/...
+
+bench: build ## measure, and write docs/benchmarks.md
+	$(GO) run ./tests/bench -write docs/benchmarks.md
+
+lint: ## check format, vet, and run staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted" >&2; exit 1; fi
+	$(GO) vet $(PACKAGES)
+	$(GO) vet -tags system,rootful,netns $(PACKAGES)
+	$(GO) tool staticcheck -tags system,rootful,netns $(PACKAGES)
+	@$(GO) mod tidy -diff
+
+vuln: ## look for known vulnerabilities (needs the Go vulnerability database, or GOVULNDB)
+	$(GO) tool govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) $(PACKAGES)
+
+clean: ## remove what was built; the cache stays
+	rm -rf bin $(OUT)
