@@ -1,0 +1,208 @@
+package nodeconfig
+
+import (
+	"maps"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/skerry-os/skerry/strictyaml"
+)
+
+func (d checks) cluster(c *Cluster) {
+	const root = strictyaml.Path("cluster")
+	server, agent := c.Role == RoleServer, c.Role == RoleAgent
+	join, token, tokenFile := d.Has(root.Key("join")), d.Has(root.Key("token")), d.Has(root.Key("tokenFile"))
+
+	if join && !isServerURL(c.Join) {
+		d.Errorf(root.Key("join"), "https://, the address of a server and its port belong here, as in https://192.0.2.10:6443")
+	}
+	switch {
+	case agent && !join:
+		d.Errorf(root.Key("join"), "an agent needs the address of a server to join, as in join: https://192.0.2.10:6443")
+	case join && !token && !tokenFile:
+		d.Errorf(root.Key("token"), "joining needs a token or a tokenFile: `skerry token create` on a server makes one")
+	case server && !join && (token || tokenFile):
+		d.Errorf(root.Key("token"), "the first server makes the cluster and its tokens itself: add join, or remove the token")
+	case token && tokenFile:
+		d.Errorf(root.Key("tokenFile"), "there is a token already: keep one of the two")
+	}
+	if token {
+		d.token(c)
+	}
+	if tokenFile && (!path.IsAbs(c.TokenFile) || path.Clean(c.TokenFile) != c.TokenFile) {
+		d.Errorf(root.Key("tokenFile"), "an absolute path belongs here, as in /etc/skerry/token")
+	}
+	switch {
+	case d.Has(root.Key("datastore")) && agent:
+		d.Errorf(root.Key("datastore"), "an agent keeps no cluster state: remove the key, or make the role server")
+	case d.Has(root.Key("datastore")) && !isDatastore(c.Datastore):
+		d.Errorf(root.Key("datastore"), "sqlite, etcd, or the URL of a database belongs here, beginning with https, http, mysql, postgres or nats")
+	case server && join && (c.Datastore == DatastoreSQLite || !d.Has(root.Key("datastore"))):
+		d.Errorf(root.Key("datastore"), "sqlite is for a single server: a server that joins another needs etcd or the URL of a database, as that one has")
+	}
+	if d.Has(root.Key("manifests")) && agent {
+		d.Errorf(root.Key("manifests"), "an agent applies no manifests: give them to a server")
+	}
+	for i, manifest := range c.Manifests {
+		d.manifest(manifest, root.Key("manifests").Index(i))
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Labels)) {
+		d.label(root.Key("labels").Key(key), key, c.Labels[key])
+	}
+	for i, taint := range c.Taints {
+		if !isTaint(taint) {
+			d.Errorf(root.Key("taints").Index(i), "found %q: key=value:effect or key:effect belongs here, the effect being NoSchedule, PreferNoSchedule or NoExecute", short(taint))
+		}
+	}
+	d.registries(&c.Registries, root.Key("registries"))
+}
+
+func isServerURL(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" || !isServerName(u.Hostname()) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return false
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return (u.Port() == "" || err == nil && port > 0) && (u.Path == "" || u.Path == "/")
+}
+
+func isDatastore(s string) bool {
+	if s == DatastoreSQLite || s == DatastoreEtcd {
+		return true
+	}
+	scheme, rest, ok := strings.Cut(s, "://")
+	switch scheme {
+	case "http", "https", "mysql", "postgres", "nats":
+		return ok && rest != "" && !strings.ContainsAny(rest, " \t\n")
+	}
+	return false
+}
+
+// token checks K10<SHA-256 of the CA>::<role>:<secret> without ever repeating it.
+func (d checks) token(c *Cluster) {
+	const p = strictyaml.Path("cluster.token")
+	rest, isK10 := strings.CutPrefix(c.Token, "K10")
+	digest, user, ok := strings.Cut(rest, "::")
+	role, secret, hasRole := strings.Cut(user, ":")
+	switch {
+	case !isK10 || !ok || !hasRole:
+		d.Errorf(p, "a token is K10, the SHA-256 of the cluster's CA, ::, a role, : and a secret; without the CA's digest the server could not be told from another")
+	case len(digest) != 64 || strings.Trim(digest, "0123456789abcdef") != "":
+		d.Errorf(p, "after K10 come 64 digits in hexadecimal, the SHA-256 of the cluster's CA; is the token cut off?")
+	case role != string(RoleServer) && role != string(RoleAgent):
+		d.Errorf(p, "the role in the token is neither server nor agent")
+	case secret == "" || len(secret) > 512 || strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }):
+		d.Errorf(p, "the secret of the token is missing, too long, or has characters that no token has")
+	case c.Role == RoleServer && role == string(RoleAgent):
+		d.Errorf(p, "the token is for agents, and this node is to be a server")
+	}
+}
+
+func (d checks) manifest(m map[string]any, p strictyaml.Path) {
+	if !d.Has(p) || m == nil {
+		return
+	}
+	for _, key := range []string{"apiVersion", "kind"} {
+		if text, ok := m[key].(string); !ok || text == "" {
+			d.Errorf(p.Key(key), "a Kubernetes object needs this key, with text")
+		}
+	}
+	metadata, _ := m["metadata"].(map[string]any)
+	if name, ok := metadata["name"].(string); !ok || name == "" {
+		d.Errorf(p.Key("metadata").Key("name"), "a Kubernetes object needs a name")
+	}
+}
+
+// A name as in k8s.io/apimachinery/pkg/util/validation, IsQualifiedName.
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
+
+func isName(s string) bool { return len(s) <= 63 && namePattern.MatchString(s) }
+
+func isQualifiedName(s string) bool {
+	prefix, name, ok := strings.Cut(s, "/")
+	if !ok {
+		return isName(s)
+	}
+	return isName(name) && isDomain(prefix) && prefix == strings.ToLower(prefix) && !strings.HasSuffix(prefix, ".")
+}
+
+func (d checks) label(p strictyaml.Path, key, value string) {
+	switch {
+	case !isQualifiedName(key):
+		d.Errorf(p, "a label is a name of up to 63 letters, digits, -, _ and ., after a domain and a slash if any")
+	case value != "" && !isName(value):
+		d.Errorf(p, "found %q: the value of a label has up to 63 letters, digits, -, _ and ., and begins and ends with a letter or a digit", short(value))
+	case !mayLabelItself(key):
+		d.Errorf(p, "a node may not give itself this label: under kubernetes.io and k8s.io only node.kubernetes.io, kubelet.kubernetes.io and topology.kubernetes.io/zone and /region are its own")
+	}
+}
+
+// mayLabelItself reports whether kubelet starts with this label
+// (k8s.io/kubernetes cmd/kubelet/app/options, ValidateKubeletFlags) and
+// NodeRestriction lets it through.
+func mayLabelItself(key string) bool {
+	domain, _, ok := strings.Cut(key, "/")
+	if !ok || !within(domain, "kubernetes.io") && !within(domain, "k8s.io") {
+		return true
+	}
+	switch key {
+	case "topology.kubernetes.io/zone", "topology.kubernetes.io/region",
+		"kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch":
+		return true
+	}
+	return within(domain, "node.kubernetes.io") || within(domain, "kubelet.kubernetes.io")
+}
+
+func within(domain, parent string) bool {
+	return domain == parent || strings.HasSuffix(domain, "."+parent)
+}
+
+func isTaint(taint string) bool {
+	name, effect, ok := strings.Cut(taint, ":")
+	key, value, _ := strings.Cut(name, "=")
+	switch effect {
+	case "NoSchedule", "PreferNoSchedule", "NoExecute":
+		return ok && isQualifiedName(key) && (value == "" || isName(value))
+	}
+	return false
+}
+
+func (d checks) registries(r *Registries, p strictyaml.Path) {
+	for _, host := range slices.Sorted(maps.Keys(r.Mirrors)) {
+		mirror := r.Mirrors[host]
+		at := p.Key("mirrors").Key(host)
+		if host != "*" && !isHostPort(host) {
+			d.Errorf(at, `the key is the name of a registry, as in docker.io or registry.example.com:5000, or "*" for all`)
+		}
+		if d.Has(at.Key("endpoints")) && len(mirror.Endpoints) == 0 {
+			d.Errorf(at.Key("endpoints"), "the list is empty: add a URL, or remove the mirror")
+		}
+		for i, endpoint := range mirror.Endpoints {
+			if u, err := url.Parse(endpoint); err != nil || !isWebURL(endpoint) || u.User != nil {
+				d.Errorf(at.Key("endpoints").Index(i), "an http:// or https:// URL without a password belongs here; passwords go to credentials")
+			}
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(r.Credentials)) {
+		login := r.Credentials[host]
+		at := p.Key("credentials").Key(host)
+		if !isHostPort(host) {
+			d.Errorf(at, "the key is the name of a registry, as in registry.example.com:5000")
+		}
+		if d.Has(at.Key("username")) && login.Username == "" {
+			d.Errorf(at.Key("username"), "the name of the account is empty")
+		}
+		if d.Has(at.Key("password")) && login.Password == "" {
+			d.Errorf(at.Key("password"), "the password is empty")
+		}
+	}
+}
+
+func isHostPort(s string) bool {
+	u, err := url.Parse("https://" + s)
+	return err == nil && u.Host == s && isServerURL("https://"+s)
+}
