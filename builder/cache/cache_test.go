@@ -1,0 +1,132 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func open(t *testing.T) *Cache {
+	t.Helper()
+	c, err := Open(filepath.Join(t.TempDir(), "cache"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func write(dir, contents string) error {
+	return os.WriteFile(filepath.Join(dir, "out"), []byte(contents), 0o644)
+}
+
+func TestStepRunsOncePerKey(t *testing.T) {
+	c := open(t)
+	runs := 0
+	for _, input := range []string{"a", "a", "b"} {
+		dir, hit, err := c.Step(t.Context(), "root", NewKey("root", 1).Add("input", input), func(dir string) error {
+			runs++
+			return write(dir, input)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(dir, "out"))
+		if err != nil || string(got) != input {
+			t.Errorf("result for %q: %q, %v (hit %v)", input, got, hit, err)
+		}
+	}
+	if runs != 2 {
+		t.Errorf("fill ran %d times for two different keys", runs)
+	}
+}
+
+func TestKeysTellNameAndValueApart(t *testing.T) {
+	a := NewKey("s", 1).Add("a", "bc").String()
+	b := NewKey("s", 1).Add("ab", "c").String()
+	c := NewKey("s", 2).Add("a", "bc").String()
+	if a == b || a == c {
+		t.Errorf("different inputs have the same key: %s %s %s", a, b, c)
+	}
+}
+
+func TestFailedStepLeavesNothing(t *testing.T) {
+	c := open(t)
+	broken := errors.New("broken")
+	_, _, err := c.Step(t.Context(), "root", NewKey("root", 1), func(dir string) error {
+		if err := write(dir, "half"); err != nil {
+			return err
+		}
+		return broken
+	})
+	if !errors.Is(err, broken) {
+		t.Fatalf("got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, _, err = c.Step(ctx, "root", NewKey("root", 1), func(dir string) error {
+		cancel()
+		return write(dir, "cancelled")
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	left, err := os.ReadDir(filepath.Join(c.Dir(), "steps"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestConcurrentBuildsShareOneRun(t *testing.T) {
+	c := open(t)
+	var runs atomic.Int32
+	var builds sync.WaitGroup
+	for range 8 {
+		builds.Go(func() {
+			_, _, err := c.Step(context.Background(), "root", NewKey("root", 1), func(dir string) error {
+				runs.Add(1)
+				time.Sleep(10 * time.Millisecond)
+				return write(dir, "x")
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	builds.Wait()
+	if runs.Load() != 1 {
+		t.Errorf("%d runs", runs.Load())
+	}
+}
+
+func TestPruneKeepsWhatIsUsed(t *testing.T) {
+	c := open(t)
+	fill := func(dir string) error { return write(dir, "x") }
+	old, _, err := c.Step(t.Context(), "root", NewKey("root", 1).Add("n", "old"), fill)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, _, err := c.Step(t.Context(), "root", NewKey("root", 1).Add("n", "new"), fill)
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := time.Now().Add(-time.Hour)
+	for _, dir := range []string{old, kept} {
+		if err := os.Chtimes(dir, past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, hit, err := c.Step(t.Context(), "root", NewKey("root", 1).Add("n", "new"), fill); !hit || err != nil {
+		t.Fatalf("hit %v, %v", hit, err)
+	}
+	n, err := c.Prune(time.Now(), 30*time.Minute)
+	if n != 1 || err != nil {
+		t.Errorf("pruned %d, %v", n, err)
+	}
+	if exists(old) || !exists(kept) {
+		t.Error("the wrong result was removed")
+	}
+}

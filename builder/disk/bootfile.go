@@ -1,0 +1,231 @@
+package disk
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+)
+
+// Boot opens the file system of partition boot.
+func (i *Image) Boot() (*FAT, error) {
+	p, err := i.Partition(Boot)
+	if err != nil {
+		return nil, err
+	}
+	v, err := OpenFAT(i.Reader(p), p.Size)
+	if err != nil {
+		return nil, fmt.Errorf("partition boot of %s: %w", i.file.Name(), err)
+	}
+	return v, nil
+}
+
+// WriteBootFile puts a file on partition boot of an existing image or disk,
+// over what has that name. Its directory must exist. What else is there keeps
+// its contents and times.
+func WriteBootFile(image, name string, contents []byte, modified time.Time) error {
+	if err := writeBootFile(image, name, contents, modified); err != nil {
+		return fmt.Errorf("write %s to partition boot of %s: %w", name, image, err)
+	}
+	return nil
+}
+
+func writeBootFile(image, name string, contents []byte, modified time.Time) error {
+	i, err := open(image, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer i.Close()
+	p, err := i.Partition(Boot)
+	if err != nil {
+		return err
+	}
+	v, err := i.Boot()
+	if err != nil {
+		return err
+	}
+	if err := v.replace(io.NewOffsetWriter(i.file, p.Offset), name, contents, modified); err != nil {
+		return err
+	}
+	return i.Close()
+}
+
+// replace writes the contents to free clusters first and enters them last: a
+// write that ends early leaves the old file.
+func (v *FAT) replace(w io.WriterAt, name string, contents []byte, modified time.Time) error {
+	if !fs.ValidPath(name) || name == "." {
+		return fs.ErrInvalid
+	}
+	if err := checkFATName(path.Base(name)); err != nil {
+		return err
+	}
+	if int64(len(contents)) > maxFileBytes {
+		return fmt.Errorf("%d bytes: FAT32 holds files of up to 4 GiB", len(contents))
+	}
+	dir, err := v.find("find", path.Dir(name))
+	if err != nil {
+		return err
+	}
+	if !dir.isDir() {
+		return fmt.Errorf("%s is not a directory", path.Dir(name))
+	}
+	old, err := v.find("find", name)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !isNew {
+		return err
+	}
+	if !isNew && old.isDir() {
+		return errors.New("a directory of that name is there")
+	}
+
+	chain, err := v.allocate(v.clustersFor(int64(len(contents))))
+	if err != nil {
+		return err
+	}
+	for n, c := range chain {
+		at := int64(n) * v.clusterBytes
+		if _, err := w.WriteAt(contents[at:min(at+v.clusterBytes, int64(len(contents)))], v.offset(c)); err != nil {
+			return err
+		}
+	}
+	entry := node{size: uint32(len(contents)), time: modified}
+	if len(chain) > 0 {
+		entry.cluster = chain[0]
+	}
+	var freed []uint32
+	slots, at := []byte(nil), []int64{old.at}
+	if isNew {
+		if slots, at, err = v.insert(w, dir, path.Base(name), entry); err != nil {
+			return err
+		}
+	} else {
+		if freed, err = v.chain(old.cluster, int64(v.clusters)); err != nil && old.cluster != 0 {
+			return err
+		}
+		slots = make([]byte, slotBytes)
+		if _, err := v.r.ReadAt(slots, old.at); err != nil {
+			return err
+		}
+		entry.put(slots)
+	}
+	if err := v.writeChanged(w); err != nil {
+		return err
+	}
+	for n, to := range at {
+		if _, err := w.WriteAt(slots[n*slotBytes:(n+1)*slotBytes], to); err != nil {
+			return err
+		}
+	}
+	for _, c := range freed {
+		v.set(c, 0)
+	}
+	return v.writeChanged(w)
+}
+
+// set changes the cluster that follows c; the top four bits are not ours.
+func (v *FAT) set(c, next uint32) { v.table[c] = v.table[c]&^clusterMask | next }
+
+// allocate takes free clusters, in one chain.
+func (v *FAT) allocate(count int64) ([]uint32, error) {
+	var chain []uint32
+	for c := uint32(2); c < uint32(len(v.table)) && int64(len(chain)) < count; c++ {
+		if v.table[c]&clusterMask == 0 {
+			chain = append(chain, c)
+		}
+	}
+	if int64(len(chain)) < count {
+		return nil, fmt.Errorf("%d KiB are needed and %d are free", count*v.clusterBytes>>10, v.Free()*v.clusterBytes>>10)
+	}
+	for n, c := range chain {
+		if n+1 < len(chain) {
+			v.set(c, chain[n+1])
+		} else {
+			v.set(c, clusterMask)
+		}
+	}
+	return chain, nil
+}
+
+// insert finds a place for a new name in a directory and returns its entries
+// and where they go. A full directory grows by one cluster.
+func (v *FAT) insert(w io.WriterAt, dir entry, name string, n node) ([]byte, []int64, error) {
+	all, err := v.entries(dir.cluster)
+	if err != nil {
+		return nil, nil, err
+	}
+	taken := map[[11]byte]bool{}
+	for _, e := range all {
+		taken[e.short] = true
+	}
+	slots := named(name, taken, n)
+	want := len(slots) / slotBytes
+
+	chain, err := v.chain(dir.cluster, maxDirectoryBytes/v.clusterBytes+1)
+	if err != nil {
+		return nil, nil, err
+	}
+	var free []int64
+	b := make([]byte, v.clusterBytes)
+	for grown, ended := 0, false; ; grown++ {
+		for ; len(chain) > 0; chain = chain[1:] {
+			if grown == 0 {
+				if _, err := v.r.ReadAt(b, v.offset(chain[0])); err != nil {
+					return nil, nil, err
+				}
+			}
+			for at := int64(0); at < v.clusterBytes; at += slotBytes {
+				ended = ended || b[at] == 0
+				if !ended && b[at] != 0xe5 {
+					free = nil
+					continue
+				}
+				if free = append(free, v.offset(chain[0])+at); len(free) == want {
+					return slots, free, nil
+				}
+			}
+		}
+		last, err := v.chain(dir.cluster, maxDirectoryBytes/v.clusterBytes)
+		if err != nil {
+			return nil, nil, err
+		}
+		if chain, err = v.allocate(1); err != nil {
+			return nil, nil, err
+		}
+		v.set(last[len(last)-1], chain[0])
+		clear(b)
+		if _, err := w.WriteAt(b, v.offset(chain[0])); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// writeChanged writes the allocation tables and what FSInfo says of them.
+func (v *FAT) writeChanged(w io.WriterAt) error {
+	b := make([]byte, 0, len(v.table)*4)
+	for _, next := range v.table {
+		b = binary.LittleEndian.AppendUint32(b, next)
+	}
+	for n := range v.fatCount {
+		if _, err := w.WriteAt(b, v.fatOffset+n*v.fatBytes); err != nil {
+			return err
+		}
+	}
+	info := make([]byte, v.sectorBytes)
+	for _, at := range []int64{v.fsInfo, v.backup + v.fsInfo} {
+		if _, err := v.r.ReadAt(info, at); err != nil {
+			return err
+		}
+		if string(info[:4]) != "RRaA" { // not every system makes the backup
+			continue
+		}
+		v.putFree(info)
+		if _, err := w.WriteAt(info, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}

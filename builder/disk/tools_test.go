@@ -1,0 +1,164 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/skerry-os/skerry/builder/tree"
+)
+
+var (
+	testSeed    = uuid.MustParse("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
+	testTime    = time.Date(2025, 3, 1, 12, 30, 42, 0, time.UTC)
+	testOptions = FATOptions{Label: "SKERRY-BOOT", VolumeID: 0x1234abcd, Time: testTime}
+)
+
+func layout(bootMiB int64) Layout {
+	return Layout{Seed: testSeed, Partitions: []Spec{
+		{Boot, EFISystem, bootMiB << 20},
+		{SlotA, LinuxData, 64 << 20},
+		{SlotB, LinuxData, 64 << 20},
+	}}
+}
+
+// tool runs a host tool, our oracle. mtools take a partition as IMAGE@@OFFSET.
+func tool(t testing.TB, name string, args ...string) ([]byte, error) {
+	t.Helper()
+	where, err := exec.LookPath(name)
+	if err != nil {
+		if where, err = exec.LookPath("/usr/sbin/" + name); err != nil {
+			t.Fatalf("%s is missing: run `make deps`", name)
+		}
+	}
+	cmd := exec.Command(where, args...)
+	cmd.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=0", "TZ=UTC")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%s %v: %w: %s%s", name, args, err, out, stderr.Bytes())
+	}
+	return out, err
+}
+
+// must is tool that has to succeed.
+func must(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := tool(t, name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// fsck checks partition boot of an image with fsck.fat.
+func fsck(t testing.TB, image string) {
+	t.Helper()
+	i, err := Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	p, err := i.Partition(Boot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := filepath.Join(t.TempDir(), "boot.fat")
+	if err := os.WriteFile(part, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(part, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(p.Size); err != nil {
+		t.Fatal(err)
+	}
+	in, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	for at := p.Offset; at < p.Offset+p.Size; {
+		start, end, err := nextData(in, at, p.Offset+p.Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := copyBytes(f, start-p.Offset, in, start, end-start); err != nil {
+			t.Fatal(err)
+		}
+		at = end
+	}
+	must(t, "fsck.fat", "-n", part)
+	os.Remove(part)
+}
+
+// fill returns a tree of the given files.
+func fill(t testing.TB, files map[string][]byte) *tree.Tree {
+	t.Helper()
+	tr := tree.New()
+	for name, contents := range files {
+		if err := tr.AddBytes(name, 0o644, contents); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tr
+}
+
+// sample is a boot partition as an image has it, and some less friendly names.
+func sample(t testing.TB) *tree.Tree {
+	files := map[string][]byte{
+		"EFI/BOOT/BOOTX64.EFI":                   bytes.Repeat([]byte("boot"), 30_000),
+		"EFI/Linux/skerry-2025.3.1+abc.efi":      bytes.Repeat([]byte("kernel!"), 1_000_001),
+		"loader/loader.conf":                     []byte("timeout 0\n"),
+		"skerry.yaml":                            []byte("hostname: a\n"),
+		"empty":                                  nil,
+		"a.yaml":                                 []byte("short names of this"),
+		"a.yams":                                 []byte("and this are alike"),
+		"foobar":                                 []byte("1"),
+		"foo bar":                                []byte("2"),
+		".hidden":                                []byte("3"),
+		"exactly-26-characters-long":             []byte("4"),
+		"exactly-13.ch":                          []byte("5"),
+		"UPPER.TXT":                              []byte("6"),
+		"two.dots.tar.gz":                        []byte("7"),
+		"plus+comma,semicolon;equals=[brackets]": []byte("8"),
+		"deep/deeper/deepest/" + string(long(200)):  []byte("9"),
+		"deep/deeper/deepest/" + string(long(255)):  []byte("10"),
+		"deep/deeper/deepest/x" + string(long(198)): []byte("11"),
+	}
+	for n := range 60 {
+		files[fmt.Sprintf("many/file with a long name %d.config", n)] = []byte{byte(n)}
+	}
+	tr := fill(t, files)
+	if err := tr.AddDir("nothing", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+func long(n int) []byte { return bytes.Repeat([]byte("n"), n) }
+
+// image makes an image with a boot partition and closes it.
+func image(t testing.TB, bootMiB int64, tr *tree.Tree) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk.img")
+	i, err := Create(path, layout(bootMiB))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	if err := i.MakeBoot(context.Background(), tr, testOptions); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

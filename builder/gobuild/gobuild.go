@@ -1,0 +1,118 @@
+// Package gobuild compiles the programs of an image from the Go sources of
+// this repository, for the architecture of the board, so that the same sources
+// and toolchain give the same bytes in any folder.
+package gobuild
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Program names a command of the repository and what it is compiled for.
+type Program struct {
+	Source  string // root folder of the repository
+	Package string // e.g. ./cmd/agent
+	GOARCH  string
+}
+
+// Build compiles the program, static and stripped, to output.
+func (p Program) Build(ctx context.Context, output string) error {
+	_, err := p.run(ctx, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", output, p.Package)
+	return err
+}
+
+// Version returns what `go version` says: the toolchain is part of what a
+// build depends on.
+func (p Program) Version(ctx context.Context) (string, error) {
+	out, err := p.run(ctx, "env", "GOVERSION")
+	return strings.TrimSpace(string(out)), err
+}
+
+// listed is what is asked of `go list` about a package.
+type listed struct {
+	ImportPath string
+	Dir        string
+	Standard   bool
+	Module     *struct {
+		Main          bool
+		Path, Version string
+	}
+	GoFiles, CgoFiles, CFiles, HFiles, SFiles, EmbedFiles []string
+}
+
+// Fingerprint returns a digest of all that the compiled program depends on:
+// toolchain, source files, and the versions of modules (which go.sum pins).
+// It costs a fraction of what a compile without changes costs.
+func (p Program) Fingerprint(ctx context.Context) (string, error) {
+	sum := sha256.New()
+	version, err := p.Version(ctx)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintln(sum, version, p.Package, p.GOARCH)
+	out, err := p.run(ctx, "list", "-deps",
+		"-json=ImportPath,Dir,Standard,Module,GoFiles,CgoFiles,CFiles,HFiles,SFiles,EmbedFiles", p.Package)
+	if err != nil {
+		return "", err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(out))
+	for {
+		var pkg listed
+		if err := decoder.Decode(&pkg); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return "", fmt.Errorf("read what go list says of %s: %w", p.Package, err)
+		}
+		if pkg.Standard {
+			continue
+		}
+		fmt.Fprintln(sum, "package", pkg.ImportPath)
+		if pkg.Module != nil && !pkg.Module.Main {
+			fmt.Fprintln(sum, pkg.Module.Path, pkg.Module.Version)
+			continue
+		}
+		files := slices.Concat(pkg.GoFiles, pkg.CgoFiles, pkg.CFiles, pkg.HFiles, pkg.SFiles, pkg.EmbedFiles)
+		for _, name := range files {
+			contents, err := os.ReadFile(filepath.Join(pkg.Dir, name))
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(sum, "%s %x\n", name, sha256.Sum256(contents))
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+func (p Program) run(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = p.Source
+	// Settings of the person who builds must not change the result.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+p.GOARCH,
+		"GOFLAGS=", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOWORK=off")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil, fmt.Errorf("compile %s: the go command is not in PATH: install Go %s or newer", p.Package, minimumGo)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("go %s %s: %w\n%s", args[0], p.Package, err, strings.TrimSpace(stderr.String()))
+	}
+	return out, nil
+}
+
+const minimumGo = "1.26"

@@ -1,0 +1,29 @@
+package gobuild
+
+import (
+	"debug/buildinfo"
+	"fmt"
+)
+
+// Module is a Go module that a program was built from.
+type Module struct {
+	Path    string `json:"path"`
+	Version string `json:"version"`
+	Sum     string `json:"sum"`
+}
+
+// Modules returns the modules recorded in a compiled program, its own left out.
+func Modules(program string) ([]Module, error) {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return nil, fmt.Errorf("read the module list of %s: %w", program, err)
+	}
+	var modules []Module
+	for _, dep := range info.Deps {
+		if dep.Replace != nil {
+			dep = dep.Replace
+		}
+		modules = append(modules, Module{Path: dep.Path, Version: dep.Version, Sum: dep.Sum})
+	}
+	return modules, nil
+}

@@ -1,0 +1,48 @@
+package progress
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+)
+
+func TestPlainLinesWithoutTerminal(t *testing.T) {
+	var out bytes.Buffer
+	p := New(&out)
+	now := time.Unix(0, 0)
+	p.now = func() time.Time { return now }
+
+	s := p.Step("root")
+	s.Bytes(10, 100)
+	s.Detail("%d files", 3)
+	now = now.Add(1234 * time.Millisecond)
+	s.End(nil)
+	s = p.Step("packages")
+	s.Cached()
+	s.End(nil)
+	p.Step("broken").End(errors.New("no"))
+	p.Warn("mirror %s", "slow")
+	p.Close()
+
+	want := "root: 1.2 s, 3 files\npackages: unchanged\nwarning: mirror slow\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
+func TestDurationAndSizeBoundaries(t *testing.T) {
+	for _, c := range []struct{ got, want string }{
+		{Duration(999 * time.Millisecond), "999 ms"},
+		{Duration(time.Second), "1.0 s"},
+		{Duration(125 * time.Second), "2 min 5 s"},
+		{Size(999), "999 B"},
+		{Size(1000), "1.0 kB"},
+		{Size(1_500_000), "1.5 MB"},
+		{Size(1_230_000_000), "1.23 GB"},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package qemu
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Monitor speaks QMP, QEMU's machine protocol, over a unix socket
+// (docs/interop/qmp-spec.rst in QEMU's sources).
+type Monitor struct {
+	conn    net.Conn
+	decoder *json.Decoder
+}
+
+// message is any of QMP's: greeting, return, error or event.
+type message struct {
+	QMP    json.RawMessage `json:"QMP"`
+	Return json.RawMessage `json:"return"`
+	Error  *struct {
+		Class string `json:"class"`
+		Desc  string `json:"desc"`
+	} `json:"error"`
+	Event string `json:"event"`
+}
+
+// DialMonitor connects to the socket of a machine that was just started.
+func DialMonitor(ctx context.Context, socket string) (*Monitor, error) {
+	var dialer net.Dialer
+	for {
+		conn, err := dialer.DialContext(ctx, "unix", socket)
+		if err == nil {
+			m := &Monitor{conn: conn, decoder: json.NewDecoder(conn)}
+			if err := m.Execute(ctx, "qmp_capabilities", nil); err != nil {
+				conn.Close()
+				return nil, err
+			}
+			return m, nil
+		}
+		// QEMU makes the socket some time after it starts.
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("connect to QEMU's monitor: %w", errors.Join(ctx.Err(), err))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Execute runs one command and waits for its answer; events on the way are
+// passed over.
+func (m *Monitor) Execute(ctx context.Context, command string, arguments any) error {
+	deadline, _ := ctx.Deadline()
+	if err := m.conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	request := map[string]any{"execute": command}
+	if arguments != nil {
+		request["arguments"] = arguments
+	}
+	if err := json.NewEncoder(m.conn).Encode(request); err != nil {
+		return fmt.Errorf("QEMU monitor, %s: %w", command, err)
+	}
+	for {
+		var answer message
+		if err := m.decoder.Decode(&answer); err != nil {
+			return fmt.Errorf("QEMU monitor, %s: %w", command, err)
+		}
+		switch {
+		case answer.Error != nil:
+			return fmt.Errorf("QEMU monitor, %s: %s", command, answer.Error.Desc)
+		case answer.Return != nil:
+			return nil
+		}
+	}
+}
+
+// Close ends the connection.
+func (m *Monitor) Close() error { return m.conn.Close() }

@@ -1,0 +1,207 @@
+// Package qemu runs a disk image as the board it was made for would run it:
+// same firmware kind, same bus for the disk, same console. `builder run` and
+// the system tests boot images through it.
+//
+// It needs QEMU 9 or newer and the firmware of Debian's packages ovmf and
+// qemu-efi-aarch64. Without KVM, QEMU emulates: an order of magnitude slower.
+package qemu
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Buses lists what a disk can hang on.
+var Buses = []string{"virtio", "nvme", "ahci", "usb"}
+
+// Forward makes a port of the node reachable at the host's loopback address.
+type Forward struct{ Host, Node int }
+
+// ParseForward reads HOST:NODE, two TCP ports.
+func ParseForward(s string) (Forward, error) {
+	host, node, ok := strings.Cut(s, ":")
+	if !ok {
+		return Forward{}, fmt.Errorf("port %q: write HOST:NODE, e.g. 8080:80", s)
+	}
+	var f Forward
+	for text, port := range map[string]*int{host: &f.Host, node: &f.Node} {
+		n, err := strconv.ParseUint(text, 10, 16)
+		if err != nil || n == 0 {
+			return Forward{}, fmt.Errorf("port %q: %q is no port number between 1 and 65535", s, text)
+		}
+		*port = int(n)
+	}
+	return f, nil
+}
+
+// Machine describes one virtual machine.
+type Machine struct {
+	GOARCH string // amd64 or arm64
+	Disk   string // raw image, written to
+	Bus    string // one of Buses; virtio if empty
+	Memory int    // MiB; 1024 if 0
+	CPUs   int    // 2 if 0
+	// Variables is the file that keeps the firmware's variables. It is made
+	// from the firmware's template if it does not exist.
+	Variables string
+	Forwards  []Forward
+	// Monitor is the path of the unix socket on which QEMU speaks QMP; none if empty.
+	Monitor string
+	// Serial is QEMU's word for where the serial console goes; stdio if empty.
+	Serial string
+	// NoNetwork leaves the machine without a network card.
+	NoNetwork bool
+	// Extra is appended to the command line as it is.
+	Extra []string
+}
+
+// platform is what differs between architectures.
+type platform struct {
+	program   string
+	machine   string
+	cpu       string // when emulating
+	code      []string
+	variables []string
+	watchdog  string
+}
+
+var platforms = map[string]platform{
+	"amd64": {
+		program:   "qemu-system-x86_64",
+		machine:   "q35",
+		cpu:       "Nehalem",
+		code:      []string{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd"},
+		variables: []string{"/usr/share/OVMF/OVMF_VARS_4M.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+	},
+	"arm64": {
+		program:   "qemu-system-aarch64",
+		machine:   "virt",
+		cpu:       "cortex-a72",
+		code:      []string{"/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd", "/usr/share/AAVMF/AAVMF_CODE.fd"},
+		variables: []string{"/usr/share/AAVMF/AAVMF_VARS.fd"},
+	},
+}
+
+// Command returns QEMU's command line, program first, after it has made the
+// variables file if that is missing.
+func (m Machine) Command() ([]string, error) {
+	p, ok := platforms[m.GOARCH]
+	if !ok {
+		return nil, fmt.Errorf("run %s: there is no virtual machine for architecture %s", m.Disk, m.GOARCH)
+	}
+	code, err := firstFile(p.code)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.makeVariables(p); err != nil {
+		return nil, err
+	}
+	cpu, accel := p.cpu, "tcg,thread=multi"
+	if m.GOARCH == runtime.GOARCH && writable("/dev/kvm") {
+		cpu, accel = "host", "kvm"
+	}
+	args := []string{p.program, "-nodefaults", "-no-user-config",
+		"-machine", p.machine, "-accel", accel, "-cpu", cpu,
+		"-smp", strconv.Itoa(orDefault(m.CPUs, 2)), "-m", strconv.Itoa(orDefault(m.Memory, 1024)),
+		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + escape(code),
+		"-drive", "if=pflash,unit=1,format=raw,file=" + escape(m.Variables),
+		"-drive", "if=none,id=disk,format=raw,discard=unmap,file=" + escape(m.Disk),
+		"-device", "virtio-rng-pci",
+		"-device", "i6300esb", "-action", "watchdog=reset",
+		"-device", "virtio-gpu-pci", "-display", "none",
+		"-device", "qemu-xhci,id=xhci", "-device", "usb-kbd,bus=xhci.0"}
+	disk, err := m.diskDevice()
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, disk...)
+	if !m.NoNetwork {
+		args = append(args, "-netdev", m.netdev(), "-device", "virtio-net-pci,netdev=net")
+	}
+	serial := m.Serial
+	if serial == "" {
+		serial = "mon:stdio"
+	}
+	args = append(args, "-serial", serial)
+	if m.Monitor != "" {
+		args = append(args, "-qmp", "unix:"+escape(m.Monitor)+",server=on,wait=off")
+	}
+	return append(args, m.Extra...), nil
+}
+
+func (m Machine) diskDevice() ([]string, error) {
+	switch m.Bus {
+	case "", "virtio":
+		return []string{"-device", "virtio-blk-pci,drive=disk,bootindex=1"}, nil
+	case "nvme":
+		return []string{"-device", "nvme,drive=disk,serial=skerry,bootindex=1"}, nil
+	case "ahci":
+		return []string{"-device", "ich9-ahci,id=ahci", "-device", "ide-hd,drive=disk,bus=ahci.0,bootindex=1"}, nil
+	case "usb":
+		return []string{"-device", "usb-storage,bus=xhci.0,drive=disk,bootindex=1"}, nil
+	}
+	return nil, fmt.Errorf("disk bus %q: choose one of %s", m.Bus, strings.Join(Buses, ", "))
+}
+
+func (m Machine) netdev() string {
+	var b strings.Builder
+	b.WriteString("user,id=net")
+	for _, f := range m.Forwards {
+		fmt.Fprintf(&b, ",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Node)
+	}
+	return b.String()
+}
+
+// makeVariables copies the firmware's empty variable store. On arm64 both
+// flash banks are 64 MiB: Debian ships the template at that size.
+func (m Machine) makeVariables(p platform) error {
+	if _, err := os.Stat(m.Variables); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	template, err := firstFile(p.variables)
+	if err != nil {
+		return err
+	}
+	contents, err := os.ReadFile(template)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(m.Variables, contents, 0o600)
+}
+
+func firstFile(names []string) (string, error) {
+	i := slices.IndexFunc(names, func(name string) bool {
+		_, err := os.Stat(name)
+		return err == nil
+	})
+	if i < 0 {
+		return "", fmt.Errorf("firmware %s is not installed: run `make deps`", filepath.Base(names[0]))
+	}
+	return names[i], nil
+}
+
+func writable(name string) bool {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+func orDefault(n, otherwise int) int {
+	if n == 0 {
+		return otherwise
+	}
+	return n
+}
+
+// escape doubles commas, which separate QEMU's options.
+func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }

@@ -1,0 +1,51 @@
+package qemu
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestForwardSyntax(t *testing.T) {
+	f, err := ParseForward("8080:80")
+	if err != nil || f != (Forward{Host: 8080, Node: 80}) {
+		t.Errorf("got %v, %v", f, err)
+	}
+	for _, bad := range []string{"", "80", "a:80", "80:", "0:80", "80:65536", "80:80:80"} {
+		if _, err := ParseForward(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestCommandNamesDiskBusAndPorts(t *testing.T) {
+	dir := t.TempDir()
+	m := Machine{GOARCH: "amd64", Disk: "a,b.img", Bus: "nvme", Variables: filepath.Join(dir, "vars"),
+		Forwards: []Forward{{2222, 22}}}
+	args, err := m.Command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := strings.Join(args, " ")
+	for _, want := range []string{"file=a,,b.img", "nvme,drive=disk", "hostfwd=tcp:127.0.0.1:2222-:22"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("%q is not part of %s", want, line)
+		}
+	}
+	m.NoNetwork = true
+	if args, _ = m.Command(); slices.Contains(args, "-netdev") {
+		t.Error("there is a network card although none is wanted")
+	}
+}
+
+func TestUnknownBusAndArchitectureAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := (Machine{GOARCH: "amd64", Bus: "scsi", Variables: filepath.Join(dir, "v")}).Command(); err == nil ||
+		!strings.Contains(err.Error(), "virtio, nvme, ahci, usb") {
+		t.Errorf("bus: %v", err)
+	}
+	if _, err := (Machine{GOARCH: "riscv64"}).Command(); err == nil {
+		t.Error("architecture was accepted")
+	}
+}
