@@ -1,0 +1,66 @@
+package stage
+
+import (
+	"context"
+	"strings"
+
+	"github.com/skerry-os/skerry/agent/clock"
+	"github.com/skerry-os/skerry/agent/status"
+)
+
+// savedTime is the file on data that holds the time over reboots.
+const savedTime = stateDir + "/time"
+
+// startClock makes sure that the clock is not before what is known to be past,
+// and begins to follow time servers. Nothing waits for them.
+func (n *node) startClock(ctx context.Context) error {
+	options := clock.Options{Log: n.log, Servers: n.config.Network.NTP, OnChange: n.showClock, Defaults: defaultTimeServers}
+	if n.dataMounted {
+		options.SavePath = savedTime
+	}
+	n.clock = clock.New(options)
+	saved, err := clock.ReadSaved(savedTime)
+	if err != nil {
+		n.status.Report("clock", err.Error())
+	}
+	if err := n.clock.ReadRTC(); err != nil {
+		n.log.Warn("the hardware clock is not used", "err", err)
+	}
+	if err := n.clock.SetFloor(n.release.buildTime, saved); err != nil {
+		return err
+	}
+	if n.network != nil {
+		n.clock.SetDHCPServers(n.network.State().NTPServers)
+	}
+	ctx, n.stopClock = context.WithCancel(ctx)
+	n.clocked = make(chan error, 1)
+	go func() { n.clocked <- n.clock.Run(ctx) }()
+	return nil
+}
+
+// defaultTimeServers are asked when neither the node config nor DHCP names one.
+var defaultTimeServers = []string{"0.debian.pool.ntp.org", "1.debian.pool.ntp.org", "2.debian.pool.ntp.org"}
+
+// showClock keeps the state of the clock current.
+func (n *node) showClock(s clock.State) {
+	n.status.Update(func(now *status.Status) { now.ClockSynchronised = s.Synchronised })
+	if len(s.Problems) > 0 {
+		n.status.Report("clock", strings.Join(s.Problems, "; "))
+	} else {
+		n.status.Clear("clock")
+	}
+}
+
+// saveClock stops following time servers and saves the time.
+func (n *node) saveClock(ctx context.Context) error {
+	if n.clock == nil {
+		return nil
+	}
+	n.stopClock()
+	select {
+	case err := <-n.clocked:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,115 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/skerry-os/skerry/agent/identity"
+	"github.com/skerry-os/skerry/nodeconfig"
+	"github.com/skerry-os/skerry/strictyaml"
+)
+
+// readConfigFile reads a node config; nothing if there is no such file.
+func readConfigFile(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return strictyaml.Read(filepath.Base(name), file)
+}
+
+// applyConfig decides which node config counts and puts it into effect. One
+// that cannot be used leaves the node with the last that worked, and with the
+// defaults if there was none: it must stay reachable to be mended.
+func (n *node) applyConfig(context.Context) error {
+	var problem error
+	if n.bootConfigErr != nil {
+		config, what := n.lastConfig()
+		n.config = config
+		problem = fmt.Errorf("%w\nthe node runs with %s", n.bootConfigErr, what)
+	} else if n.dataMounted && n.bootConfig != nil {
+		if err := identity.KeepConfig(stateDir, n.bootConfig); err != nil {
+			n.log.Warn("the node config is not kept on data", "err", err)
+		}
+	}
+	if err := os.WriteFile("/etc/machine-id", []byte(n.identity.MachineID+"\n"), 0o444); err != nil {
+		problem = errors.Join(problem, err)
+	}
+	for _, f := range n.config.Files {
+		if err := writeConfigFile(f); err != nil {
+			problem = errors.Join(problem, err)
+		}
+	}
+	return problem
+}
+
+// lastConfig returns the node config to use when the one on boot is no good.
+func (n *node) lastConfig() (*nodeconfig.Config, string) {
+	if n.dataMounted {
+		contents, err := identity.LastConfig(stateDir)
+		if err == nil {
+			config, err := nodeconfig.Parse(nodeconfig.FileName, contents)
+			if err == nil {
+				return config, "the last config that worked"
+			}
+		}
+		if err != nil && !errors.Is(err, identity.ErrNoConfig) {
+			n.log.Warn("the last node config cannot be used", "err", err)
+		}
+	}
+	return defaultConfig(), "the defaults: no earlier config is known"
+}
+
+// defaultConfig is what an empty node config means.
+func defaultConfig() *nodeconfig.Config {
+	config, err := nodeconfig.Parse(nodeconfig.FileName, nil)
+	if err != nil {
+		return &nodeconfig.Config{}
+	}
+	return config
+}
+
+// writeConfigFile makes a file that the node config asks for, in the /etc of
+// this boot.
+func writeConfigFile(f nodeconfig.File) error {
+	if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
+		return fmt.Errorf("file %s of the node config: %w", f.Path, err)
+	}
+	mode := fs.FileMode(f.Mode)
+	// A file of the root that is replaced must not lend its mode.
+	if err := os.Remove(f.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("file %s of the node config: %w", f.Path, err)
+	}
+	if err := os.WriteFile(f.Path, []byte(f.Content), mode); err != nil {
+		return fmt.Errorf("file %s of the node config: %w", f.Path, err)
+	}
+	return os.Chmod(f.Path, mode)
+}
+
+// modules waits for the drivers of the machine's devices, and loads what the
+// node config names and what no device asks for.
+func (n *node) modules(ctx context.Context) error {
+	if n.loader == nil {
+		return errors.New("the list of modules could not be read")
+	}
+	var problem error
+	for _, name := range slices.Concat(namedModules, n.config.Kernel.Modules) {
+		if err := n.loader.Load(ctx, name); err != nil {
+			problem = errors.Join(problem, err)
+		}
+	}
+	n.plugged.Wait()
+	return problem
+}
+
+// namedModules are drivers that nothing asks for by an alias of a device.
+var namedModules = []string{"loop", "tun", "br_netfilter", "evdev"}

@@ -1,0 +1,82 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/skerry-os/skerry/agent/pid1"
+	"github.com/skerry-os/skerry/agent/status"
+	"github.com/skerry-os/skerry/agent/watchdog"
+)
+
+// nodeUp ends the boot: at once if all services are ready, else as soon as
+// they are.
+func (n *node) nodeUp(ctx context.Context) {
+	n.status.Update(func(s *status.Status) {
+		s.Phase = status.Phase{}
+		s.NetworkWait = n.networkWait
+		s.AgentTime = uptime() - n.KernelTime - n.networkWait
+	})
+	go func() {
+		if n.supervisor != nil && n.supervisor.WaitReady(ctx) == nil {
+			n.console.NodeUp()
+		}
+	}()
+}
+
+// idle is what the node does between boot and shutdown.
+func (n *node) idle(ctx context.Context, requests <-chan pid1.Request) error {
+	pressed := make(chan struct{}, 1)
+	go n.watchPower(ctx, pressed)
+	alive := time.NewTicker(idleEvery)
+	defer alive.Stop()
+	for {
+		select {
+		case <-alive.C:
+			if n.feeder != nil {
+				n.feeder.Alive(idleLoop)
+			}
+		case <-pressed:
+			return n.shutdown(ctx, pid1.Request{Action: pid1.PowerOff, Reason: "power button"}, requests)
+		case request := <-requests:
+			return n.shutdown(ctx, request, requests)
+		}
+	}
+}
+
+// shutdown takes the node down. It returns only if the machine did not obey.
+func (n *node) shutdown(ctx context.Context, request pid1.Request, requests <-chan pid1.Request) error {
+	n.log.Info("going down", "action", request.Action.String(), "reason", request.Reason)
+	n.console.Shutdown(fmt.Sprintf("skerry: %s: %s", request.Action, request.Reason))
+	if n.feeder != nil {
+		n.feeder.Shutdown(watchdog.ShutdownTimeout)
+	}
+	down := pid1.Shutdown{
+		Log: n.log,
+		Sys: pid1.Kernel(),
+		Hooks: []pid1.Hook{
+			{Name: "clock", Run: n.saveClock},
+			{Name: "console", Run: func(ctx context.Context) error {
+				n.console.Print("skerry: services have stopped")
+				n.console.Flush(ctx)
+				return nil
+			}},
+			{Name: "log", Run: n.closeLog},
+		},
+	}
+	if n.supervisor != nil {
+		down.StopServices = n.supervisor.Stop
+	}
+	return down.Run(ctx, request.Action, requests)
+}
+
+// closeLog writes what the log still holds and closes its file, which would
+// keep data mounted.
+func (n *node) closeLog(context.Context) error {
+	if n.stopLog != nil {
+		n.stopLog()
+	}
+	n.persisting.Wait()
+	return nil
+}

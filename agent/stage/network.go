@@ -1,0 +1,129 @@
+package stage
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skerry-os/skerry/agent/network"
+	"github.com/skerry-os/skerry/agent/status"
+	"github.com/skerry-os/skerry/nodeconfig"
+)
+
+// The boot waits this long for an address. Then it goes on, and the network
+// keeps trying.
+const (
+	onlineWait = 20 * time.Second
+	// noCableWait is enough to see that no cable is plugged in.
+	noCableWait = 5 * time.Second
+)
+
+// startNetwork names the node, brings its interfaces up, and waits a while for
+// an address.
+func (n *node) startNetwork(ctx context.Context) error {
+	n.hostname = n.config.Hostname
+	if n.hostname == "" {
+		n.hostname = nodeconfig.DefaultHostname(n.release.board, firstMAC("/sys/class/net"))
+	}
+	if err := unix.Sethostname([]byte(n.hostname)); err != nil {
+		return err
+	}
+	n.status.Update(func(s *status.Status) { s.Hostname = n.hostname })
+	var leases string
+	if n.dataMounted {
+		leases = stateDir + "/leases"
+	}
+	var err error
+	n.network, err = network.Start(ctx, networkConfig(n.config.Network), network.Options{
+		Log: n.log, ResolvConf: resolvConf, Hostname: n.hostname, LeaseDir: leases, OnChange: n.showNetwork,
+	})
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	defer func() { n.networkWait = time.Since(started) }()
+	wait, cancel := context.WithTimeout(ctx, onlineWait)
+	defer cancel()
+	timer := time.AfterFunc(noCableWait, func() {
+		if !hasCarrier(n.network.State()) {
+			cancel()
+		}
+	})
+	defer timer.Stop()
+	return n.network.WaitOnline(wait)
+}
+
+func hasCarrier(s network.State) bool {
+	return slices.ContainsFunc(s.Interfaces, func(i network.InterfaceState) bool { return i.Carrier })
+}
+
+// showNetwork keeps addresses and troubles of the network current.
+func (n *node) showNetwork(s network.State) {
+	n.status.Update(func(now *status.Status) { now.Addresses = s.Addresses })
+	if n.clock != nil {
+		n.clock.SetDHCPServers(s.NTPServers)
+		if s.Online {
+			n.clock.Wake()
+		}
+	}
+	if len(s.Problems) > 0 {
+		n.status.Report("network", strings.Join(s.Problems, "; "))
+	} else if s.Online {
+		n.status.Clear("network")
+	}
+}
+
+// firstMAC returns the address of the first wired interface, by name; nil if
+// there is none.
+func firstMAC(class string) net.HardwareAddr {
+	names, err := filepath.Glob(filepath.Join(class, "*", "device"))
+	if err != nil {
+		return nil
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(name), "address"))
+		if err != nil {
+			continue
+		}
+		if mac, err := net.ParseMAC(strings.TrimSpace(string(text))); err == nil {
+			return mac
+		}
+	}
+	return nil
+}
+
+// networkConfig turns the node config's network into the network package's.
+func networkConfig(c nodeconfig.Network) network.Config {
+	config := network.Config{Nameservers: c.Nameservers}
+	for _, i := range c.Interfaces {
+		out := network.Interface{
+			Match:     network.Match{Name: i.Match.Name, Driver: i.Match.Driver},
+			Addresses: i.Addresses, MTU: i.MTU, DHCP: i.DHCP,
+		}
+		if i.Match.MAC != nil {
+			out.Match.MAC = net.HardwareAddr(i.Match.MAC[:])
+		}
+		if i.Gateway.Is4() {
+			out.Gateway4 = i.Gateway
+		} else {
+			out.Gateway6 = i.Gateway
+		}
+		for _, v := range i.VLANs {
+			vlan := network.VLAN{ID: v.ID, Addresses: v.Addresses, MTU: v.MTU, DHCP: v.DHCP}
+			if v.Gateway.Is4() {
+				vlan.Gateway4 = v.Gateway
+			} else {
+				vlan.Gateway6 = v.Gateway
+			}
+			out.VLANs = append(out.VLANs, vlan)
+		}
+		config.Interfaces = append(config.Interfaces, out)
+	}
+	return config
+}
