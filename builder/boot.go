@@ -1,0 +1,210 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/skerry-os/skerry/builder/board"
+	"github.com/skerry-os/skerry/builder/cache"
+	"github.com/skerry-os/skerry/builder/disk"
+	"github.com/skerry-os/skerry/builder/initramfs"
+	"github.com/skerry-os/skerry/builder/progress"
+	"github.com/skerry-os/skerry/builder/tree"
+	"github.com/skerry-os/skerry/builder/uki"
+	"github.com/skerry-os/skerry/loaderconf"
+	"github.com/skerry-os/skerry/verity"
+)
+
+// makeInitramfs packs the agent and the modules that lead to the slot.
+func (b *build) makeInitramfs(ctx context.Context, shown *progress.Step) error {
+	selection, err := b.selectModules(b.moduleLists(func(m board.Modules) []string { return m.Initramfs }))
+	if err != nil {
+		return err
+	}
+	contents, err := selection.Tree()
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"dev", "proc", "run", "sys", "sysroot"} {
+		if err := contents.AddDir(name, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := contents.AddSymlink("lib", "usr/lib"); err != nil {
+		return err
+	}
+	if err := contents.AddSource("init", 0o755, b.agent); err != nil {
+		return err
+	}
+	digest, err := contents.Digest()
+	if err != nil {
+		return err
+	}
+	key := cache.NewKey("initramfs", 1).Add("tree", digest)
+	b.initramfs, err = b.file(ctx, shown, "initramfs", key, func(path string) error {
+		return create(path, func(w io.Writer) error { return initramfs.Make(ctx, contents, w) })
+	})
+	if err != nil {
+		return err
+	}
+	shown.Detail("%s", progress.Size(size(b.initramfs.Path)))
+	return nil
+}
+
+// commandLine returns the kernel command line of the release.
+func (b *build) commandLine() string {
+	arguments := slices.Clone(b.board.Kernel.Arguments)
+	for _, overlay := range b.overlays {
+		arguments = append(arguments, overlay.Kernel.Arguments...)
+	}
+	// With gpt the kernel takes the backup of a partition table whose primary
+	// was torn while partition data was added (block/partitions/efi.c).
+	if b.board.Disk.Table == board.TableGPT {
+		arguments = append(arguments, "gpt")
+	}
+	return strings.Join(append(arguments, verity.Parameter+"="+b.verity.String()), " ")
+}
+
+// makeUKI puts kernel, initramfs and command line into one EFI program.
+func (b *build) makeUKI(ctx context.Context, shown *progress.Step) error {
+	stub, err := b.readFile(b.board.Bootloader.Package, b.board.Bootloader.Stub)
+	if err != nil {
+		return err
+	}
+	kernelImage, err := os.ReadFile(b.kernel.Image)
+	if err != nil {
+		return err
+	}
+	commandLine := b.commandLine()
+	key := cache.NewKey("uki", 1).Add("stub", digestOf(stub)).Add("kernel", digestOf(kernelImage)).
+		Add("initramfs", b.initramfs.Key).Add("command line", commandLine).Add("os-release", string(b.osRelease()))
+	b.uki, err = b.file(ctx, shown, "uki", key, func(path string) error {
+		packed, err := os.ReadFile(b.initramfs.Path)
+		if err != nil {
+			return err
+		}
+		return create(path, func(w io.Writer) error {
+			return uki.Make(w, uki.Options{
+				Stub:        stub,
+				Kernel:      section(kernelImage),
+				Initramfs:   section(packed),
+				CommandLine: commandLine,
+				OSRelease:   b.osRelease(),
+				Uname:       b.kernel.Release,
+			})
+		})
+	})
+	if err != nil {
+		return err
+	}
+	shown.Detail("%s", progress.Size(size(b.uki.Path)))
+	return nil
+}
+
+// Names on partition boot.
+const (
+	configName = "skerry.yaml"
+	ukiFolder  = "EFI/Linux"
+	loaderConf = "loader/loader.conf"
+)
+
+// bootTree puts together what partition boot holds.
+func (b *build) bootTree() (*tree.Tree, error) {
+	loader, err := b.readFile(b.board.Bootloader.Package, b.board.Bootloader.Loader)
+	if err != nil {
+		return nil, err
+	}
+	boot := tree.New()
+	entry := "skerry-" + b.Version + ".efi"
+	// The firmware has waited long enough; no menu, and no editor in front of
+	// a command line that says which root to trust.
+	conf, err := loaderconf.New(entry, "timeout 0", "editor no")
+	if err != nil {
+		return nil, err
+	}
+	for name, contents := range map[string][]byte{
+		b.board.Bootloader.Path: loader,
+		loaderConf:              conf,
+	} {
+		if err := boot.AddBytes(name, 0o644, contents); err != nil {
+			return nil, err
+		}
+	}
+	if b.config != nil {
+		if err := boot.AddBytes(configName, 0o644, b.config); err != nil {
+			return nil, err
+		}
+	}
+	return boot, boot.AddSource(path.Join(ukiFolder, entry), 0o644, b.uki.Path)
+}
+
+// makeDisk composes the disk image: partition table, boot, and slot A.
+func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
+	boot, err := b.bootTree()
+	if err != nil {
+		return err
+	}
+	contents, err := boot.Digest()
+	if err != nil {
+		return err
+	}
+	seed := uuid.NewSHA1(namespace, []byte("disk "+b.board.Name))
+	layout := disk.Layout{Seed: seed, Partitions: []disk.Spec{
+		{Name: disk.Boot, Type: disk.EFISystem, Size: b.board.Disk.Boot.Bytes()},
+		{Name: disk.SlotA, Type: disk.LinuxData, Size: b.board.Disk.Slot.Bytes()},
+		{Name: disk.SlotB, Type: disk.LinuxData, Size: b.board.Disk.Slot.Bytes()},
+	}}
+	key := cache.NewKey("disk", 1).Add("boot", contents).Add("slot", b.slot.Key).
+		Add("layout", fmt.Sprint(layout)).Add("time", fmt.Sprint(b.commit.Time.Unix()))
+	b.disk, err = b.file(ctx, shown, "disk", key, func(path string) error {
+		image, err := disk.Create(path, layout)
+		if err != nil {
+			return err
+		}
+		defer image.Close()
+		fat := disk.FATOptions{Label: "SKERRY-BOOT", VolumeID: seed.ID(), Time: b.commit.Time}
+		if err := image.MakeBoot(ctx, boot, fat); err != nil {
+			return err
+		}
+		slot, err := os.Open(b.slot.Path)
+		if err != nil {
+			return err
+		}
+		defer slot.Close()
+		if err := image.Fill(ctx, disk.SlotA, slot); err != nil {
+			return err
+		}
+		return image.Close()
+	})
+	if err != nil {
+		return err
+	}
+	shown.Detail("%s", progress.Size(size(b.disk.Path)))
+	return nil
+}
+
+// section reads bytes as the part of a file that they stand for.
+func section(contents []byte) *io.SectionReader {
+	return io.NewSectionReader(bytes.NewReader(contents), 0, int64(len(contents)))
+}
+
+// create makes a file out of what write writes.
+func create(name string, write func(io.Writer) error) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := write(file); err != nil {
+		file.Close()
+		return err
+	}
+	return file.Close()
+}

@@ -1,0 +1,161 @@
+// Package builder composes images: it turns a board's description into a disk
+// image, a slot image and a kernel image, together called a release.
+//
+//	board.yaml ─► plan ─► packages ─► programs ─► root tree ─► EROFS ─► verity
+//	                                      └► initramfs ─► kernel image ─► disk image, release
+//
+// Every step is a function from inputs to files in a content-addressed cache,
+// so a step whose inputs did not change is not run again. A build needs no
+// root, no loop devices and no mounts, and the same inputs give the same bytes
+// on any machine.
+package builder
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/skerry-os/skerry/builder/board"
+	"github.com/skerry-os/skerry/builder/cache"
+	"github.com/skerry-os/skerry/builder/debian"
+	"github.com/skerry-os/skerry/builder/kernel"
+	"github.com/skerry-os/skerry/builder/progress"
+	"github.com/skerry-os/skerry/builder/tree"
+	"github.com/skerry-os/skerry/release"
+	"github.com/skerry-os/skerry/verity"
+)
+
+// Result names what a build published.
+type Result struct {
+	Manifest *release.Manifest
+	Files    []string // absolute paths, the disk images first
+}
+
+// build is one run of the steps. Each step reads what those before it set.
+type build struct {
+	Options
+	progress *progress.Progress
+	cache    *cache.Cache
+
+	// plan
+	board    *board.Board
+	overlays []*board.Overlay
+	commit   commit
+	config   []byte // the node config that goes to partition boot
+
+	// packages
+	packages []debian.Package
+	unpacked map[string]string // folders by package name
+
+	// programs
+	agent   string // the compiled agent
+	kernel  *kernel.Package
+	modules *kernel.Modules
+
+	// artifacts; each is a file in the cache with what it depends on
+	root      *tree.Tree
+	slot      artifact
+	verity    verity.Params
+	initramfs artifact
+	uki       artifact
+	disk      artifact
+	firmware  []string // names of firmware files that no package had
+}
+
+// artifact is a file made by a step. Key stands for its contents wherever a
+// later step depends on them.
+type artifact struct {
+	Path string
+	Key  string
+}
+
+// step is one named part of a build.
+type step struct {
+	name string
+	run  func(context.Context, *progress.Step) error
+}
+
+// pruneAfter is how long results that no build uses stay in the cache.
+const pruneAfter = 14 * 24 * time.Hour
+
+// Build makes a release of the options' board and publishes it into the output
+// folder. An error or a cancelled context leaves nothing there.
+func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	b := &build{Options: o, progress: p}
+	if len(b.Formats) == 0 {
+		b.Formats = []string{"img"}
+	}
+	if b.Output == "" {
+		b.Output = "."
+	}
+	if b.Cache == "" {
+		dir, err := cache.DefaultDir()
+		if err != nil {
+			return nil, err
+		}
+		b.Cache = dir
+	}
+	var err error
+	if b.cache, err = cache.Open(b.Cache); err != nil {
+		return nil, err
+	}
+	var result *Result
+	steps := []step{
+		{"plan", b.plan},
+		{"packages", b.fetchPackages},
+		{"unpack", b.unpackPackages},
+		{"agent", b.compileAgent},
+		{"modules", b.extractModules},
+		{"root", b.makeRoot},
+		{"initramfs", b.makeInitramfs},
+		{"kernel image", b.makeUKI},
+		{"disk image", b.makeDisk},
+		{"publish", func(ctx context.Context, s *progress.Step) (err error) {
+			result, err = b.publish(ctx, s)
+			return err
+		}},
+	}
+	for _, step := range steps {
+		shown := p.Step(step.name)
+		err := step.run(ctx, shown)
+		shown.End(err)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	if _, err := b.cache.Prune(time.Now(), pruneAfter); err != nil {
+		p.Warn("the cache could not be tidied: %v", err)
+	}
+	return result, nil
+}
+
+// file runs a step of the cache that makes one file of the given name.
+func (b *build) file(ctx context.Context, shown *progress.Step, name string, key *cache.Key, fill func(path string) error) (artifact, error) {
+	dir, hit, err := b.cache.Step(ctx, name, key, func(dir string) error {
+		return fill(filepath.Join(dir, name))
+	})
+	if err != nil {
+		return artifact{}, err
+	}
+	if hit {
+		shown.Cached()
+	}
+	return artifact{Path: filepath.Join(dir, name), Key: key.String()}, nil
+}
+
+// size returns the length of a file for messages; 0 if it cannot be read.
+func size(name string) int64 {
+	info, err := os.Stat(name)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}

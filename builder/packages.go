@@ -1,0 +1,234 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skerry-os/skerry/builder/board"
+	"github.com/skerry-os/skerry/builder/cache"
+	"github.com/skerry-os/skerry/builder/debian"
+	"github.com/skerry-os/skerry/builder/progress"
+	"github.com/skerry-os/skerry/release"
+)
+
+// indexAge is for how long what the mirror said is not asked for again, so
+// that a build after a small change waits for no network.
+const indexAge = 6 * time.Hour
+
+// plan reads what is to be built and refuses what cannot be.
+func (b *build) plan(ctx context.Context, shown *progress.Step) error {
+	source := os.DirFS(b.Source)
+	var err error
+	if b.board, err = board.Load(source, b.Board); err != nil {
+		return err
+	}
+	for _, name := range slices.Concat(b.board.Overlays, b.Overlays) {
+		overlay, err := board.LoadOverlay(source, name)
+		if err != nil {
+			return err
+		}
+		b.overlays = append(b.overlays, overlay)
+	}
+	if b.Options.Config != "" {
+		if b.config, err = readConfig(b.Options.Config); err != nil {
+			return err
+		}
+	}
+	if b.commit, err = readCommit(ctx, b.Source); err != nil {
+		return err
+	}
+	if b.Version == "" {
+		b.Version = b.commit.Version
+	}
+	if b.Version == "" {
+		return errors.New("the version is unknown: build from a git checkout, or pass --version")
+	}
+	if _, err := release.ParseVersion(b.Version); err != nil {
+		return err
+	}
+	shown.Detail("release %s for %s", b.Version, b.board.Name)
+	return nil
+}
+
+// fetchPackages brings the board's packages into the cache: those that the
+// mirror has now, or exactly those of an earlier build.
+func (b *build) fetchPackages(ctx context.Context, shown *progress.Step) error {
+	mirrors, err := b.mirrors()
+	if err != nil {
+		return err
+	}
+	dir, err := b.cache.Sub("debian")
+	if err != nil {
+		return err
+	}
+	fetcher := debian.Fetcher{Mirrors: mirrors, Cache: dir,
+		Progress: func(_ string, done, total int64) { shown.Bytes(done, total) }}
+	if b.Locked != "" {
+		b.packages, err = lockedPackages(b.Locked, b.board)
+	} else {
+		b.packages, err = b.resolve(ctx, fetcher)
+	}
+	if err != nil {
+		return err
+	}
+	debs, err := fetcher.Fetch(ctx, b.packages)
+	if err != nil {
+		return err
+	}
+	var bytes int64
+	for _, p := range b.packages {
+		bytes += p.Size
+	}
+	b.unpacked = debs
+	shown.Detail("%d packages, %s", len(b.packages), progress.Size(bytes))
+	return nil
+}
+
+func (b *build) mirrors() (debian.Mirrors, error) {
+	if b.Mirror != "" {
+		return debian.MirrorsAt(b.Mirror)
+	}
+	mirrors, err := debian.HostMirrors(os.DirFS("/"))
+	if err != nil {
+		return mirrors, fmt.Errorf("%w: pass --mirror with the address of a Debian mirror", err)
+	}
+	return mirrors, nil
+}
+
+func (b *build) resolve(ctx context.Context, fetcher debian.Fetcher) ([]debian.Package, error) {
+	age := indexAge
+	if b.Refresh {
+		age = 0
+	}
+	archive, err := debian.Open(ctx, debian.Options{
+		Fetcher:      fetcher,
+		Suite:        b.board.Debian.Suite,
+		Components:   b.board.Debian.Components,
+		Architecture: b.board.Architecture,
+		MaxAge:       age,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, warning := range archive.Warnings() {
+		b.progress.Warn("%s", warning)
+	}
+	image, err := archive.DependencyOf(b.board.Kernel.Package, "linux-image-")
+	if err != nil {
+		return nil, err
+	}
+	requests := []debian.Request{{Name: image.Name, Alone: true}, {Name: b.board.Bootloader.Package, Alone: true}}
+	for _, name := range b.firmwarePackages() {
+		requests = append(requests, debian.Request{Name: name, Alone: true})
+	}
+	for _, program := range b.programs() {
+		requests = append(requests, debian.Request{Name: program.Package})
+	}
+	return archive.Resolve(requests)
+}
+
+// programs returns the programs of board and overlays.
+func (b *build) programs() []board.Program {
+	programs := slices.Clone(b.board.Programs)
+	for _, overlay := range b.overlays {
+		programs = append(programs, overlay.Programs...)
+	}
+	return programs
+}
+
+// firmwarePackages returns the packages that firmware is taken from.
+func (b *build) firmwarePackages() []string {
+	packages := slices.Clone(b.board.Firmware)
+	for _, overlay := range b.overlays {
+		packages = append(packages, overlay.Firmware...)
+	}
+	return packages
+}
+
+// lockedPackages reads the packages recorded in the manifest of an earlier build.
+func lockedPackages(file string, want *board.Board) ([]debian.Package, error) {
+	contents, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := release.ParseManifest(file, contents)
+	if err != nil {
+		return nil, err
+	}
+	if manifest.Board != want.Name {
+		return nil, fmt.Errorf("%s records the packages of board %s, and this build is for %s", file, manifest.Board, want.Name)
+	}
+	// Both are the same JSON: the manifest is all that a repetition needs.
+	text, err := json.Marshal(manifest.Packages)
+	if err != nil {
+		return nil, err
+	}
+	var packages []debian.Package
+	return packages, json.Unmarshal(text, &packages)
+}
+
+// unpackPackages extracts every package into a folder of the cache of its own.
+func (b *build) unpackPackages(ctx context.Context, shown *progress.Step) error {
+	fresh := 0
+	debs := b.unpacked
+	b.unpacked = map[string]string{}
+	for _, p := range b.packages {
+		dir, hit, err := b.cache.Step(ctx, "package", cache.NewKey("package", 1).Add("sha256", p.SHA256), func(dir string) error {
+			return p.Unpack(ctx, debs[p.Name], dir, wanted)
+		})
+		if err != nil {
+			return err
+		}
+		if !hit {
+			fresh++
+		}
+		b.unpacked[p.Name] = dir
+	}
+	if fresh == 0 {
+		shown.Cached()
+	} else {
+		shown.Detail("%d packages", fresh)
+	}
+	return nil
+}
+
+// wanted leaves out what no image gets.
+func wanted(path string) bool {
+	for _, prefix := range []string{"usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/lintian/"} {
+		if strings.HasPrefix(path, prefix) {
+			return strings.HasSuffix(path, "/copyright")
+		}
+	}
+	return true
+}
+
+// packageOf returns the folder of the unpacked package whose name has a prefix.
+func (b *build) packageOf(prefix string) (string, error) {
+	for _, p := range b.packages {
+		if strings.HasPrefix(p.Name, prefix) {
+			return b.unpacked[p.Name], nil
+		}
+	}
+	return "", fmt.Errorf("no package %s… among those of this build: does the manifest given with --locked belong to this board?", prefix)
+}
+
+// readFile reads a file of an unpacked package.
+func (b *build) readFile(pkg, name string) ([]byte, error) {
+	dir, err := b.packageOf(pkg)
+	if err != nil {
+		return nil, err
+	}
+	contents, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(name, "/"))))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("package %s has no file %s", pkg, name)
+	}
+	return contents, err
+}

@@ -1,0 +1,286 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/skerry-os/skerry/builder/cache"
+	"github.com/skerry-os/skerry/builder/disk"
+	"github.com/skerry-os/skerry/builder/erofs"
+	"github.com/skerry-os/skerry/builder/gobuild"
+	"github.com/skerry-os/skerry/builder/progress"
+	"github.com/skerry-os/skerry/release"
+)
+
+// publish writes the release's files into the output folder: first into a
+// folder of their own, and each under its name once all are complete.
+func (b *build) publish(ctx context.Context, shown *progress.Step) (*Result, error) {
+	if err := os.MkdirAll(b.Output, 0o755); err != nil {
+		return nil, err
+	}
+	output, err := filepath.Abs(b.Output)
+	if err != nil {
+		return nil, err
+	}
+	stage, err := os.MkdirTemp(output, ".skerry-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(stage)
+
+	base := "skerry-" + b.Version + "-" + b.board.Name
+	manifest, err := b.manifest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	add := func(kind release.Kind, name string, from artifact) error {
+		if err := disk.Copy(ctx, filepath.Join(stage, name), from.Path); err != nil {
+			return err
+		}
+		sum, err := b.digest(ctx, from)
+		if err != nil {
+			return err
+		}
+		manifest.Artifacts = append(manifest.Artifacts,
+			release.Artifact{Name: name, Kind: kind, Size: size(from.Path), SHA256: sum})
+		return nil
+	}
+	var names []string
+	for _, format := range b.Formats {
+		image, err := b.convert(ctx, format)
+		if err != nil {
+			return nil, fmt.Errorf("make the image as %s: %w", format, err)
+		}
+		names = append(names, base+"."+format)
+		if err := add(release.KindImage, base+"."+format, image); err != nil {
+			return nil, err
+		}
+	}
+	names = append(names, base+".slot", base+".efi")
+	if err := errors.Join(add(release.KindSlot, base+".slot", b.slot), add(release.KindUKI, base+".efi", b.uki)); err != nil {
+		return nil, err
+	}
+	documents, err := documentsOf(base, output, manifest)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range documents {
+		if err := os.WriteFile(filepath.Join(stage, d.name), d.contents, 0o644); err != nil {
+			return nil, err
+		}
+		names = append(names, d.name)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	result := &Result{Manifest: manifest}
+	for _, name := range names {
+		final := filepath.Join(output, name)
+		if err := os.Chmod(filepath.Join(stage, name), 0o644); err != nil {
+			return nil, err
+		}
+		if err := os.Rename(filepath.Join(stage, name), final); err != nil {
+			return nil, err
+		}
+		result.Files = append(result.Files, final)
+	}
+	shown.Detail("%d files in %s", len(names), output)
+	return result, nil
+}
+
+// document is a file of the release that is written by hand.
+type document struct {
+	name     string
+	contents []byte
+}
+
+// documentsOf returns manifest, SBOM and checksums.
+func documentsOf(base, output string, manifest *release.Manifest) ([]document, error) {
+	encoded, err := manifest.Encode()
+	if err != nil {
+		return nil, err
+	}
+	bill, err := sbom(manifest)
+	if err != nil {
+		return nil, err
+	}
+	documents := []document{{base + ".manifest.json", encoded}, {base + ".spdx.json", bill}}
+	sums, err := readSums(filepath.Join(output, sumsName))
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range manifest.Artifacts {
+		sums[a.Name] = a.SHA256.String()
+	}
+	for _, d := range documents {
+		sums[d.name] = digestOf(d.contents)
+	}
+	var text bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		fmt.Fprintf(&text, "%s  %s\n", sums[name], name)
+	}
+	return append(documents, document{sumsName, text.Bytes()}), nil
+}
+
+// sumsName is the file with the checksums of all releases in a folder, as
+// sha256sum(1) reads it.
+const sumsName = "SHA256SUMS"
+
+// readSums returns the checksums that a folder has already, of files that are
+// still there.
+func readSums(name string) (map[string]string, error) {
+	sums := map[string]string{}
+	contents, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return sums, nil
+	}
+	for line := range strings.Lines(string(contents)) {
+		sum, file, ok := strings.Cut(strings.TrimSpace(line), "  ")
+		if _, err := os.Stat(filepath.Join(filepath.Dir(name), file)); ok && err == nil {
+			sums[file] = sum
+		}
+	}
+	return sums, err
+}
+
+// manifest records what this build uses.
+func (b *build) manifest(ctx context.Context) (*release.Manifest, error) {
+	tool, err := erofs.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	goVersion, err := (gobuild.Program{Source: b.Source}).Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	modules, err := gobuild.Modules(b.agent)
+	if err != nil {
+		return nil, err
+	}
+	m := &release.Manifest{
+		Version:      release.Version(b.Version),
+		Board:        b.board.Name,
+		Architecture: b.board.Architecture,
+		Commit:       b.commit.Hash,
+		Time:         b.commit.Time,
+		Kernel:       b.kernel.Release,
+		Verity:       b.verity.String(),
+		Tools:        []release.Tool{{Name: "go", Version: goVersion}, {Name: "mkfs.erofs", Version: tool}},
+	}
+	for _, overlay := range b.overlays {
+		m.Overlays = append(m.Overlays, overlay.Name)
+	}
+	for _, module := range modules {
+		m.Modules = append(m.Modules, release.Module(module))
+	}
+	// Both are the same JSON.
+	text, err := json.Marshal(b.packages)
+	if err != nil {
+		return nil, err
+	}
+	return m, json.Unmarshal(text, &m.Packages)
+}
+
+// digest returns the SHA-256 of an artifact. It is a step of its own: reading
+// a disk image takes longer than all else in a build where nothing changed.
+func (b *build) digest(ctx context.Context, a artifact) (release.Digest, error) {
+	dir, _, err := b.cache.Step(ctx, "sha256", cache.NewKey("sha256", 1).Add(filepath.Base(a.Path), a.Key), func(dir string) error {
+		file, err := os.Open(a.Path)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		sum := sha256.New()
+		if _, err := io.Copy(sum, file); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, "sum"), []byte(hex.EncodeToString(sum.Sum(nil))), 0o644)
+	})
+	if err != nil {
+		return release.Digest{}, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "sum"))
+	if err != nil {
+		return release.Digest{}, err
+	}
+	return release.ParseDigest(string(text))
+}
+
+// convert returns the disk image in another format.
+func (b *build) convert(ctx context.Context, format string) (artifact, error) {
+	if format == "img" {
+		return b.disk, nil
+	}
+	key := cache.NewKey("disk."+format, 1).Add("disk", b.disk.Key)
+	dir, _, err := b.cache.Step(ctx, "format", key, func(dir string) error {
+		path := filepath.Join(dir, "disk."+format)
+		switch format {
+		case "img.zst":
+			return compressZstd(path, b.disk.Path)
+		case "img.xz":
+			return create(path, func(w io.Writer) error {
+				return tool(ctx, w, "xz", "--threads=2", "-6", "--stdout", b.disk.Path)
+			})
+		default:
+			return tool(ctx, nil, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", b.disk.Path, path)
+		}
+	})
+	return artifact{Path: filepath.Join(dir, "disk."+format), Key: key.String()}, err
+}
+
+// compressZstd compresses in one stream, so that the result does not depend on
+// the number of processors.
+func compressZstd(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return create(to, func(w io.Writer) error {
+		z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(z, in); err != nil {
+			return err
+		}
+		return z.Close()
+	})
+}
+
+// tool runs a program of the host.
+func tool(ctx context.Context, stdout io.Writer, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = stdout, &stderr
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("%s is not installed: run `make deps`", name)
+	case err != nil:
+		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(stderr.String()))
+	}
+	return nil
+}
+
+func digestOf(contents []byte) string {
+	sum := sha256.Sum256(contents)
+	return hex.EncodeToString(sum[:])
+}

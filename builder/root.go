@@ -1,0 +1,310 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/skerry-os/skerry/builder/board"
+	"github.com/skerry-os/skerry/builder/cache"
+	"github.com/skerry-os/skerry/builder/elfdeps"
+	"github.com/skerry-os/skerry/builder/erofs"
+	"github.com/skerry-os/skerry/builder/gobuild"
+	"github.com/skerry-os/skerry/builder/kernel"
+	"github.com/skerry-os/skerry/builder/progress"
+	"github.com/skerry-os/skerry/builder/tree"
+	"github.com/skerry-os/skerry/verity"
+)
+
+// agentNames are the names that the agent's program answers to on a node,
+// besides init; see cmd/agent.
+var agentNames = []string{"halt", "heartbeat", "modprobe", "mount", "poweroff", "reboot", "umount"}
+
+// mountPoints are the empty folders of a root: something is mounted on each.
+var mountPoints = []string{"boot", "dev", "mnt", "proc", "root", "run", "sys", "tmp", "var"}
+
+// rootTime is the time of all files in a root: the same in every release, so
+// that one which did not change has the same bytes.
+var rootTime = time.Unix(0, 0)
+
+// namespace is what identifiers of file systems and partitions are derived
+// from: they must be the same in every build of a board.
+var namespace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://skerry.dev/"))
+
+// compileAgent builds the node agent for the board.
+func (b *build) compileAgent(ctx context.Context, shown *progress.Step) error {
+	program := gobuild.Program{Source: b.Source, Package: "./cmd/agent", GOARCH: b.board.Architecture}
+	fingerprint, err := program.Fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	made, err := b.file(ctx, shown, "agent", cache.NewKey("agent", 1).Add("sources", fingerprint), func(path string) error {
+		return program.Build(ctx, path)
+	})
+	if err != nil {
+		return err
+	}
+	b.agent = made.Path
+	shown.Detail("%s", progress.Size(size(b.agent)))
+	return nil
+}
+
+// extractModules decompresses the kernel's modules.
+func (b *build) extractModules(ctx context.Context, shown *progress.Step) error {
+	dir, err := b.packageOf("linux-image-")
+	if err != nil {
+		return err
+	}
+	if b.kernel, err = kernel.Open(dir); err != nil {
+		return err
+	}
+	sub, err := b.cache.Sub("modules")
+	if err != nil {
+		return err
+	}
+	if b.modules, err = b.kernel.Extract(ctx, sub); err != nil {
+		return err
+	}
+	shown.Detail("kernel %s", b.kernel.Release)
+	return nil
+}
+
+// selectModules returns the modules that module lists name.
+func (b *build) selectModules(lists []string) (*kernel.Selection, error) {
+	var entries [][]string
+	for _, name := range lists {
+		list, err := board.LoadModuleList(os.DirFS(b.Source), name)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, list.For(b.board.Architecture))
+	}
+	return b.modules.Select(entries...)
+}
+
+// moduleLists returns the lists of board and overlays that pick chooses.
+func (b *build) moduleLists(pick func(board.Modules) []string) []string {
+	lists := slices.Clone(pick(b.board.Modules))
+	for _, overlay := range b.overlays {
+		lists = append(lists, pick(overlay.Modules)...)
+	}
+	return lists
+}
+
+// makeRoot makes the slot image: root file system and hash tree.
+func (b *build) makeRoot(ctx context.Context, shown *progress.Step) error {
+	root, err := b.rootTree()
+	if err != nil {
+		return err
+	}
+	b.root = root
+	digest, err := root.Digest()
+	if err != nil {
+		return err
+	}
+	tool, err := erofs.Version(ctx)
+	if err != nil {
+		return err
+	}
+	id := uuid.NewSHA1(namespace, []byte("root "+b.board.Name))
+	compression := erofs.LZ4
+	if b.Release {
+		compression = erofs.LZ4HC
+	}
+	salt := uuid.NewSHA1(namespace, []byte("verity salt "+b.board.Name))
+	key := cache.NewKey("slot", 1).Add("tree", digest).Add("tool", tool).Add("uuid", id.String()).
+		Add("compression", string(compression)).Add("salt", salt.String())
+	b.slot, err = b.file(ctx, shown, "slot", key, func(path string) error {
+		return makeSlot(ctx, path, erofs.Options{Tree: root, UUID: id, Time: rootTime, Compression: compression}, salt[:])
+	})
+	if err != nil {
+		return err
+	}
+	params, err := os.ReadFile(b.slot.Path + ".verity")
+	if err != nil {
+		return err
+	}
+	if b.verity, err = verity.ParseParams(string(params)); err != nil {
+		return err
+	}
+	if limit := b.board.Disk.Slot.Bytes(); size(b.slot.Path) > limit {
+		return fmt.Errorf("the slot image has %s and a slot of board %s only %s: leave something out, or make slots larger in board.yaml",
+			progress.Size(size(b.slot.Path)), b.board.Name, progress.Size(limit))
+	}
+	shown.Detail("%d files, %s", len(root.Paths()), progress.Size(size(b.slot.Path)))
+	return nil
+}
+
+// makeSlot writes a root file system with its hash tree behind it to path, and
+// the parameters of the tree to path.verity.
+func makeSlot(ctx context.Context, path string, o erofs.Options, salt []byte) error {
+	o.Output, o.WorkDir = path, filepath.Dir(path)
+	length, err := erofs.Make(ctx, o)
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	params, err := verity.Append(ctx, file, 0, length, salt)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".verity", []byte(params.String()), 0o644); err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// rootTree puts together what the root file system holds.
+func (b *build) rootTree() (*tree.Tree, error) {
+	root := tree.New()
+	for _, overlay := range b.overlays {
+		if err := addOverlay(root, filepath.Join(b.Source, "overlays", overlay.Name, "root")); err != nil {
+			return nil, fmt.Errorf("overlay %s: %w", overlay.Name, err)
+		}
+	}
+	for _, name := range mountPoints {
+		if err := root.AddDir(name, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.addAgent(root); err != nil {
+		return nil, err
+	}
+	if err := b.addPrograms(root); err != nil {
+		return nil, err
+	}
+	selection, err := b.selectModules(b.moduleLists(func(m board.Modules) []string { return m.Root }))
+	if err != nil {
+		return nil, err
+	}
+	modules, err := selection.Tree()
+	if err != nil {
+		return nil, err
+	}
+	if err := root.Merge(modules); err != nil {
+		return nil, err
+	}
+	if err := b.addFirmware(root, selection.Firmware()); err != nil {
+		return nil, err
+	}
+	if err := root.AddBytes("usr/lib/os-release", 0o644, b.osRelease()); err != nil {
+		return nil, err
+	}
+	return root, root.AddSymlink("etc/os-release", "../usr/lib/os-release")
+}
+
+// addOverlay adds an overlay's files, if it has any.
+func addOverlay(root *tree.Tree, dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return root.AddHostDir(dir)
+}
+
+func (b *build) addAgent(root *tree.Tree) error {
+	if err := root.AddSource("usr/sbin/init", 0o755, b.agent); err != nil {
+		return err
+	}
+	for _, name := range agentNames {
+		if err := root.AddSymlink("usr/sbin/"+name, "init"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addPrograms adds the programs of board and overlays with the libraries they
+// need, out of the unpacked packages.
+func (b *build) addPrograms(root *tree.Tree) error {
+	candidates := tree.New()
+	for _, p := range b.packages {
+		if strings.HasPrefix(p.Name, "linux-image-") || slices.Contains(b.firmwarePackages(), p.Name) {
+			continue // thousands of files, and no program
+		}
+		files := tree.New()
+		if err := files.AddHostDir(b.unpacked[p.Name]); err != nil {
+			return fmt.Errorf("package %s: %w", p.Name, err)
+		}
+		merged, err := elfdeps.MergeUsr(files)
+		if err != nil {
+			return fmt.Errorf("package %s: %w", p.Name, err)
+		}
+		if err := candidates.Merge(merged); err != nil {
+			return fmt.Errorf("package %s: %w", p.Name, err)
+		}
+	}
+	var paths []string
+	for _, program := range b.programs() {
+		paths = append(paths, program.Files...)
+	}
+	closure, err := elfdeps.Closure(candidates, paths)
+	if err != nil {
+		return err
+	}
+	return root.Merge(closure)
+}
+
+// addFirmware adds the firmware files that modules may ask for, as far as the
+// board's firmware packages have them. Many that modules name were never published.
+func (b *build) addFirmware(root *tree.Tree, names []string) error {
+	for _, pkg := range b.firmwarePackages() {
+		for _, base := range []string{"usr/lib/firmware", "lib/firmware"} {
+			dir := filepath.Join(b.unpacked[pkg], base)
+			for _, name := range names {
+				matches, err := fs.Glob(os.DirFS(dir), name)
+				if err != nil {
+					continue // a module may name anything
+				}
+				for _, match := range matches {
+					if err := addFirmwareFile(root, dir, match); err != nil {
+						return fmt.Errorf("firmware %s: %w", match, err)
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// addFirmwareFile adds one file, following the links that firmware packages
+// use for names of the same contents.
+func addFirmwareFile(root *tree.Tree, dir, name string) error {
+	real, err := filepath.EvalSymlinks(filepath.Join(dir, name))
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(real, dir+string(filepath.Separator)) {
+		return fmt.Errorf("it is a link out of its package")
+	}
+	return root.AddSource("usr/lib/firmware/"+name, 0o644, real)
+}
+
+// osRelease returns os-release(5). SKERRY_BUILD_TIME is what the node's clock
+// starts from when nothing newer is known.
+func (b *build) osRelease() []byte {
+	var text strings.Builder
+	for _, field := range [][2]string{
+		{"ID", "skerry"},
+		{"NAME", "Skerry"},
+		{"PRETTY_NAME", "Skerry " + b.Version},
+		{"VERSION_ID", b.Version},
+		{"VARIANT_ID", b.board.Name},
+		{"BUILD_ID", b.commit.Hash},
+		{"SKERRY_BUILD_TIME", fmt.Sprint(b.commit.Time.Unix())},
+	} {
+		fmt.Fprintf(&text, "%s=%q\n", field[0], field[1])
+	}
+	return []byte(text.String())
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skerry-os/skerry/builder"
+	"github.com/skerry-os/skerry/builder/progress"
+)
+
+func newBuild(s *settings) *cobra.Command {
+	var o builder.Options
+	cmd := &cobra.Command{
+		Use:   "build --board NAME",
+		Short: "Build an image",
+		Long: `build makes a release for a board and writes it to the output folder:
+
+  skerry-VERSION-BOARD.img            disk image, to be written to a disk as it is
+  skerry-VERSION-BOARD.slot           root file system and hash tree, for updates
+  skerry-VERSION-BOARD.efi            kernel image, for updates
+  skerry-VERSION-BOARD.manifest.json  what was made, of which packages and modules
+  skerry-VERSION-BOARD.spdx.json      bill of materials (SPDX)
+  SHA256SUMS                          checksums of all of these
+
+The same sources and packages give the same bytes. What earlier builds made is
+taken from the cache. Packages come from the mirror that apt uses on this
+machine; what the mirror says is asked for again after six hours.`,
+		Example: `  builder build --board x86_64
+  builder build --board arm64 --config shop-17.yaml --format img.zst
+  builder build --board x86_64 --locked skerry-1.2.0-x86_64.manifest.json`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			source, err := s.root()
+			if err != nil {
+				return err
+			}
+			o.Source = source
+			p := progress.New(cmd.ErrOrStderr())
+			defer p.Close()
+			result, err := builder.Build(cmd.Context(), o, p)
+			if err != nil {
+				return err
+			}
+			if s.json {
+				encoded, err := result.Manifest.Encode()
+				if err != nil {
+					return err
+				}
+				_, err = cmd.OutOrStdout().Write(encoded)
+				return err
+			}
+			for _, name := range result.Files {
+				fmt.Fprintln(cmd.OutOrStdout(), name)
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Board, "board", "", "board to build for; `builder boards` lists them (required)")
+	flags.StringVar(&o.Config, "config", "", "node config to put on partition boot")
+	flags.StringVar(&o.Version, "version", "", "version of the release (default: from git)")
+	flags.StringVar(&o.Output, "output", ".", "folder to write to")
+	flags.StringSliceVar(&o.Formats, "format", []string{"img"}, "forms of the disk image: img, img.zst, img.xz, qcow2")
+	flags.BoolVar(&o.Release, "release", false, "compress the root as small as it gets; takes longer")
+	flags.StringArrayVar(&o.Overlays, "overlay", nil, "overlay to merge into the root, besides those of the board; may be repeated")
+	flags.StringVar(&o.Locked, "locked", "", "manifest of an earlier build: use exactly its packages")
+	flags.StringVar(&o.Mirror, "mirror", "", "Debian mirror, as in http://MIRROR/debian (default: the one that apt uses)")
+	flags.BoolVar(&o.Refresh, "refresh", false, "ask the mirror for new packages now")
+	flags.StringVar(&o.Cache, "cache", "", "folder of the cache (default: skerry in the user's cache folder)")
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"board":   s.completeBoards,
+		"overlay": s.completeOverlays,
+		"format":  cobra.FixedCompletions(builder.Formats, cobra.ShellCompDirectiveNoFileComp),
+	} {
+		must(cmd.RegisterFlagCompletionFunc(flag, complete))
+	}
+	must(cmd.MarkFlagRequired("board"))
+	return cmd
+}
+
+// must is for calls that fail only when this file contradicts itself.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,108 @@
+// Command builder composes Skerry images and runs them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skerry-os/skerry/builder"
+)
+
+func main() {
+	os.Exit(run(os.Stdout, os.Stderr, os.Args[1:]))
+}
+
+// Exit codes.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130 // 128 + SIGINT, as shells count
+)
+
+// run is main without the process around it.
+func run(stdout, stderr io.Writer, args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second Ctrl-C ends the process at once.
+	context.AfterFunc(ctx, stop)
+
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	command, err := root.ExecuteContextC(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "interrupted: nothing was published")
+		return exitInterrupted
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "builder: %v\nSee '%s --help'.\n", err, command.CommandPath())
+		return exitUsage
+	case errors.Is(err, errFindings):
+		return exitFailed
+	}
+	fmt.Fprintf(stderr, "builder: %v\n", err)
+	return exitFailed
+}
+
+// usageError is a command line that makes no sense, as against one that failed.
+type usageError struct{ error }
+
+// settings are the flags that every command has.
+type settings struct {
+	source string
+	json   bool
+}
+
+// root returns the root folder of the repository.
+func (s *settings) root() (string, error) {
+	if s.source != "" {
+		return builder.FindSource(s.source)
+	}
+	return builder.FindSource(".")
+}
+
+func newRoot() *cobra.Command {
+	s := &settings{}
+	root := &cobra.Command{
+		Use:   "builder",
+		Short: "Compose images that turn a board into a Kubernetes node",
+		Long: `builder composes read-only, verified disk images for a board, and runs them.
+
+It needs no root. It takes the kernel and a few programs from Debian packages,
+compiles the rest from this repository, and caches every step: a second build
+does only what changed.`,
+		Example: `  builder boards
+  builder build --board x86_64
+  builder build --board arm64 --config shop-17.yaml --version 1.2.0 --release
+  builder run skerry-1.2.0-arm64.img`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.PersistentFlags().StringVar(&s.source, "source", "", "root folder of Skerry's repository (default: the one this folder is in)")
+	root.PersistentFlags().BoolVar(&s.json, "json", false, "print results as JSON")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newBuild(s), newBoards(s), newConfig(s), newRun(s), newInspect(s))
+	return root
+}
+
+// arguments turns cobra's complaint about arguments into a usage error.
+func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skerry-os/skerry/builder"
+	"github.com/skerry-os/skerry/builder/qemu"
+)
+
+func newRun(*settings) *cobra.Command {
+	var (
+		o     builder.RunOptions
+		ports []string
+	)
+	cmd := &cobra.Command{
+		Use:   "run IMAGE",
+		Short: "Boot an image under QEMU",
+		Long: `run boots a disk image as its board would: UEFI firmware, a disk, a network card,
+and the serial console on this terminal. The image itself is not changed: the
+machine gets a copy, which is removed when it ends unless --keep names it.
+
+Ctrl-A X ends the machine at once, like pulling the plug; Ctrl-A C reaches
+QEMU's own prompt, where system_powerdown presses the power button.`,
+		Example: `  builder run skerry-1.2.0-x86_64.img
+  builder run --config shop-17.yaml --disk nvme --port 6443:6443 skerry-1.2.0-x86_64.img
+  builder run --keep node.disk skerry-1.2.0-arm64.img`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Image = args[0]
+			for _, port := range ports {
+				forward, err := qemu.ParseForward(port)
+				if err != nil {
+					return usageError{err}
+				}
+				o.Forwards = append(o.Forwards, forward)
+			}
+			o.Stdin, o.Stdout, o.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
+			return builder.Run(cmd.Context(), o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Board, "board", "", "board whose machine to run (default: the one in the image's name)")
+	flags.StringVar(&o.Config, "config", "", "node config to put on the copy's partition boot")
+	flags.IntVar(&o.Memory, "memory", 1024, "memory in MiB")
+	flags.IntVar(&o.CPUs, "cpus", 2, "number of processors")
+	flags.StringVar(&o.Bus, "disk", "virtio", "bus of the disk: "+strings.Join(qemu.Buses, ", "))
+	flags.Int64Var(&o.DiskGiB, "disk-size", 8, "size of the disk in GiB")
+	flags.StringArrayVar(&ports, "port", nil, "make a TCP port of the node reachable at 127.0.0.1, as HOST:NODE; may be repeated")
+	flags.StringVar(&o.Keep, "keep", "", "file for the disk, used again if it exists")
+	flags.BoolVar(&o.NoNetwork, "no-network", false, "leave the machine without a network card")
+	must(cmd.RegisterFlagCompletionFunc("disk", cobra.FixedCompletions(qemu.Buses, cobra.ShellCompDirectiveNoFileComp)))
+	return cmd
+}
