@@ -51,7 +51,7 @@ const (
 	staleAfter = 3 * time.Hour
 	saveEvery  = 30 * time.Minute
 	// patience is how long servers may be silent before State.Problems speaks of it.
-	patience = 30 * time.Second
+	patience = 20 * time.Second
 	// confirm is the wait before a second look at an offset that would be stepped.
 	confirm = 2 * time.Second
 )
@@ -254,7 +254,8 @@ func (c *Clock) silent(err error, since time.Duration, heard time.Time) {
 			text += ": if the server is right, remove " + c.options.SavePath + " and reboot"
 		}
 	}
-	c.problems.servers = fmt.Sprintf("%s: the clock is %s, not synchronised", text, c.options.System.Now().UTC().Format("2006-01-02 15:04 UTC"))
+	// The same words as long as nothing changes: each change is shown.
+	c.problems.servers = text + ": the clock is not synchronised"
 }
 
 // finish saves the time for the next boot, on the disk itself.

@@ -330,7 +330,7 @@ func TestSilentServersAreAskedForeverAndAProblem(t *testing.T) {
 			t.Errorf("problems after 20 s: %q", p)
 		}
 		pass(10 * time.Minute)
-		if p := c.State().Problems; len(p) != 1 || !strings.HasPrefix(p[0], "no NTP server answers: the clock is 2027-03-04 05:") || !strings.HasSuffix(p[0], ", not synchronised") {
+		if p := c.State().Problems; len(p) != 1 || p[0] != "no NTP server answers: the clock is not synchronised" {
 			t.Errorf("problems after 10 min: %q", p)
 		}
 		pass(24 * time.Hour)

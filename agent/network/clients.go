@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 // patience is how long a server may be silent before State.Problems speaks of it.
 const patience = 10 * time.Second
 
+// runDHCP4 gets an address and keeps it, and remembers it for the next boot.
 func (i *iface) runDHCP4() {
 	c := &client4{
 		mac: i.id.mac, hostname: i.net.options.Hostname, log: i.log, kick: i.kick4,
@@ -45,7 +47,7 @@ func (i *iface) runDHCP4() {
 func (i *iface) applyLease4(l *lease4) {
 	var o owned
 	if l != nil {
-		i.log.Info("DHCP lease", "address", l.address, "server", l.server, "lifetime", l.lifetime)
+		i.granted("DHCP lease", l.address, l.server.String(), l.lifetime)
 		o.addresses = []address{{prefix: l.address}}
 		for _, r := range l.routes {
 			o.routes = append(o.routes, route{
@@ -68,6 +70,17 @@ func (i *iface) applyLease4(l *lease4) {
 	i.lease4 = l
 	i.mu.Unlock()
 	i.replace(sourceDHCP4, o)
+}
+
+// granted logs a lease: loudly when the address is new, since renewals come for ever.
+func (i *iface) granted(what string, p netip.Prefix, server string, lifetime time.Duration) {
+	i.mu.Lock()
+	level := slog.LevelInfo
+	if i.has(p) {
+		level = slog.LevelDebug
+	}
+	i.mu.Unlock()
+	i.log.Log(i.ctx, level, what, "address", p, "server", server, "lifetime", lifetime)
 }
 
 func scopeOrder(r route) int {
@@ -118,7 +131,7 @@ func (i *iface) applyLease6(l *lease6) {
 	if l != nil {
 		o.addresses = l.addresses
 		for _, a := range l.addresses {
-			i.log.Info("DHCPv6 lease", "address", a.prefix.Addr(), "lifetime", a.valid)
+			i.granted("DHCPv6 lease", a.prefix, l.server.String(), a.valid)
 		}
 		i.problem("dhcp6", nil)
 	}
@@ -138,6 +151,23 @@ func (i *iface) unanswered(key, protocol string, since time.Duration, err error)
 		if err != errNoAnswer { // the message did not even leave
 			detail = " (" + err.Error() + ")"
 		}
-		i.problem(key, fmt.Errorf("no %s answer on %s for %d s%s: still asking", protocol, i.id.name, int(since.Seconds()), detail))
+		i.problem(key, fmt.Errorf("no %s answer on %s for %s%s: still asking", protocol, i.id.name, lasting(since), detail))
 	}
+}
+
+// lasting says how long something has lasted, in steps: every change of a problem is shown to people.
+func lasting(d time.Duration) string {
+	said := "10 s"
+	for _, step := range []struct {
+		from time.Duration
+		text string
+	}{
+		{30 * time.Second, "30 s"}, {2 * time.Minute, "2 min"}, {10 * time.Minute, "10 min"}, {time.Hour, "an hour"},
+		{12 * time.Hour, "12 hours"}, {24 * time.Hour, "a day"},
+	} {
+		if d >= step.from {
+			said = step.text
+		}
+	}
+	return said
 }

@@ -75,7 +75,7 @@ func leaseTimes(t1, t2, lifetime time.Duration, eighths1, eighths2 int64) (time.
 // retransmit is the wait before the next attempt to extend a lease, with the deadline of this way of asking in left:
 // half of it, but not less than minRetransmit (RFC 2131 section 4.4.5 has 60 s, too much for short leases).
 func retransmit(left time.Duration) time.Duration {
-	return min(left/1000, left)
+	return min(max(left/2, minRetransmit), left)
 }
 
 // maxListed bounds how many servers, domains or routes of one server are taken.

@@ -162,7 +162,13 @@ func TestClient6IgnoresStrangeAnswers(t *testing.T) {
 		"multicast": func(m *dhcpv6.Message) {
 			m.Options.OneIANA().Options.OneAddress().IPv6Addr = net.ParseIP("ff02::1")
 		},
-		"no lifetime": func(m *dhcpv6.Message) { m.Options.OneIANA().Options.OneAddress().ValidLifetime = 0 },
+		"no lifetime": func(m *dhcpv6.Message) {
+			a := m.Options.OneIANA().Options.OneAddress()
+			a.PreferredLifetime, a.ValidLifetime = 0, 0
+		},
+		"preferred for longer than valid": func(m *dhcpv6.Message) {
+			m.Options.OneIANA().Options.OneAddress().PreferredLifetime = 3 * time.Hour
+		},
 		"no addresses available": func(m *dhcpv6.Message) {
 			m.AddOption(&dhcpv6.OptStatusCode{StatusCode: iana.StatusNoAddrsAvail})
 		},

@@ -179,6 +179,7 @@ type fakeKernel struct {
 	mtus   map[int]int
 	up     []int
 	vlans  []string
+	taken  []string // addresses that were removed
 }
 
 func newFakeKernel() *fakeKernel {
@@ -286,6 +287,7 @@ func (k *fakeKernel) AddAddress(index int, a address) error {
 func (k *fakeKernel) RemoveAddress(index int, p netip.Prefix) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.taken = append(k.taken, p.String())
 	before := len(k.addrs[index])
 	k.addrs[index] = slices.DeleteFunc(k.addrs[index], func(x address) bool { return x.prefix == p })
 	if len(k.addrs[index]) == before {
@@ -321,6 +323,13 @@ func (k *fakeKernel) prefixes(index int) (list []string) {
 		list = append(list, a.prefix.String())
 	}
 	return list
+}
+
+// removed are the addresses that were taken away.
+func (k *fakeKernel) removed() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.taken)
 }
 
 // defaults are the gateways of the default routes, best metric first.

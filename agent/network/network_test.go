@@ -247,9 +247,14 @@ func TestSilentServerIsAProblemUntilItAnswers(t *testing.T) {
 		check(t, "problems after 5 s", n.State().Problems)
 		pass(25 * time.Second)
 		synctest.Wait()
-		if p := n.State().Problems; len(p) != 1 || !strings.HasPrefix(p[0], "no DHCP answer on eth0 for ") || !strings.HasSuffix(p[0], " s: still asking") {
-			t.Errorf("problems after 30 s: %q", p)
+		check(t, "problems after 30 s", n.State().Problems, "no DHCP answer on eth0 for 10 s: still asking")
+		pass(24*time.Hour + time.Minute)
+		check(t, "problems after a day", n.State().Problems, "no DHCP answer on eth0 for a day: still asking")
+		n.mu.Lock()
+		if len(n.states) > 10 {
+			t.Errorf("told %d times in a day", len(n.states))
 		}
+		n.mu.Unlock()
 		n.kernel.setCarrier(2, false)
 		synctest.Wait()
 		check(t, "problems without a carrier", n.State().Problems)
@@ -309,6 +314,34 @@ func TestWhatOthersAddedIsNotTouched(t *testing.T) {
 		if !n.kernel.routes[foreign] {
 			t.Error("the route of another program is gone")
 		}
+	})
+}
+
+func TestRenewalDoesNotTakeTheAddressAway(t *testing.T) {
+	onNode(t, Config{}, func(t *testing.T, n *node) {
+		n.sockets.v4.setServer(goodServer4.serve)
+		n.kernel.plug(eth(2, "eth0"))
+		pass(24 * time.Hour)
+		check(t, "addresses that were removed", n.kernel.removed())
+	})
+}
+
+func TestAddressOfDHCPAndConfigStaysWhenTheLeaseGoes(t *testing.T) {
+	on := true
+	config := Config{Interfaces: []Interface{{
+		Match: Match{Name: "eth0"}, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.17/24")}, DHCP: &on,
+		Gateway4: netip.MustParseAddr("192.0.2.254"),
+	}}}
+	onNode(t, config, func(t *testing.T, n *node) {
+		n.sockets.v4.setServer(goodServer4.serve)
+		n.kernel.plug(eth(2, "eth0"))
+		synctest.Wait()
+		check(t, "default routes", n.kernel.defaults(), "192.0.2.254")
+		n.sockets.v4.setServer(nil)
+		pass(2 * time.Hour)
+		check(t, "eth0", n.kernel.prefixes(2), "192.0.2.17/24")
+		check(t, "default routes", n.kernel.defaults(), "192.0.2.254")
+		check(t, "addresses that were removed", n.kernel.removed())
 	})
 }
 
