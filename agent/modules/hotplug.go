@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 )
 
@@ -22,7 +23,10 @@ type Hotplug struct {
 	// Wanted chooses devices by modalias; nil means all. The initramfs needs no
 	// choice: its index has only what leads to storage.
 	Wanted func(modalias string) bool
-	Log    *slog.Logger
+	// Rank says which devices Coldplug serves first: those of the lowest rank,
+	// and what appears through them. nil means the order of sysfs.
+	Rank func(modalias string) int
+	Log  *slog.Logger
 }
 
 // Coldplug loads modules for all devices that sysfs shows, and for those that
@@ -31,11 +35,13 @@ type Hotplug struct {
 // finds later, as USB does, are left to Watch.
 func (h *Hotplug) Coldplug(ctx context.Context) error {
 	seen := map[string]struct{}{}
+	var later []string
 	for {
 		fresh, err := h.scan(seen)
 		if err != nil {
 			return err
 		}
+		fresh, later = h.first(append(later, fresh...))
 		if len(fresh) == 0 {
 			return nil
 		}
@@ -57,6 +63,22 @@ func (h *Hotplug) Coldplug(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// first splits off the modaliases of the lowest rank.
+func (h *Hotplug) first(all []string) (lowest, others []string) {
+	if h.Rank == nil || len(all) == 0 {
+		return all, nil
+	}
+	lowestRank := h.Rank(slices.MinFunc(all, func(a, b string) int { return h.Rank(a) - h.Rank(b) }))
+	for _, modalias := range all {
+		if h.Rank(modalias) == lowestRank {
+			lowest = append(lowest, modalias)
+		} else {
+			others = append(others, modalias)
+		}
+	}
+	return lowest, others
 }
 
 // scan returns the wanted modaliases in sysfs that are not in seen, and puts

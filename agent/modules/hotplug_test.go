@@ -45,6 +45,24 @@ func TestColdplugLoadsOnlyWhatIsWanted(t *testing.T) {
 	m.wantLoaded(t, "core", "bus")
 }
 
+func TestColdplugServesTheLowestRankAndWhatAppearsThroughItFirst(t *testing.T) {
+	m := newMachine(t, "")
+	m.device(t, "usb", "b", "usb:vABCDp0001")
+	m.device(t, "pci", "a", "pci:v00001234d00000001")
+	m.effect["bus"] = func() { m.device(t, "bus", "disk0", "bus:disk0") }
+	h := hotplug(t, m)
+	h.Rank = func(modalias string) int {
+		if strings.HasPrefix(modalias, "usb:") {
+			return 1
+		}
+		return 0
+	}
+	if err := h.Coldplug(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	m.wantLoaded(t, "core", "bus", "disk", "mii", "net_card")
+}
+
 func TestColdplugGoesOnAfterAModuleThatFails(t *testing.T) {
 	m := newMachine(t, "")
 	m.fail["bus"] = unix.EINVAL

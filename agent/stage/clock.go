@@ -11,14 +11,19 @@ import (
 // savedTime is the file on data that holds the time over reboots.
 const savedTime = stateDir + "/time"
 
-// startClock makes sure that the clock is not before what is known to be past,
-// and begins to follow time servers. Nothing waits for them.
-func (n *node) startClock(ctx context.Context) error {
+// newClock makes the clock, which does nothing yet. The network tells it of time
+// servers, so it is made first.
+func (n *node) newClock() {
 	options := clock.Options{Log: n.log, Servers: n.config.Network.NTP, OnChange: n.showClock, Defaults: defaultTimeServers}
 	if n.dataMounted {
 		options.SavePath = savedTime
 	}
 	n.clock = clock.New(options)
+}
+
+// startClock makes sure that the clock is not before what is known to be past,
+// and begins to follow time servers. Nothing waits for them.
+func (n *node) startClock(ctx context.Context) error {
 	saved, err := clock.ReadSaved(savedTime)
 	if err != nil {
 		n.status.Report("clock", err.Error())
@@ -28,9 +33,6 @@ func (n *node) startClock(ctx context.Context) error {
 	}
 	if err := n.clock.SetFloor(n.release.buildTime, saved); err != nil {
 		return err
-	}
-	if n.network != nil {
-		n.clock.SetDHCPServers(n.network.State().NTPServers)
 	}
 	ctx, n.stopClock = context.WithCancel(ctx)
 	n.clocked = make(chan error, 1)

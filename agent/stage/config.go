@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/skerry-os/skerry/agent/identity"
 	"github.com/skerry-os/skerry/nodeconfig"
@@ -94,22 +93,3 @@ func writeConfigFile(f nodeconfig.File) error {
 	}
 	return os.Chmod(f.Path, mode)
 }
-
-// modules waits for the drivers of the machine's devices, and loads what the
-// node config names and what no device asks for.
-func (n *node) modules(ctx context.Context) error {
-	if n.loader == nil {
-		return errors.New("the list of modules could not be read")
-	}
-	var problem error
-	for _, name := range slices.Concat(namedModules, n.config.Kernel.Modules) {
-		if err := n.loader.Load(ctx, name); err != nil {
-			problem = errors.Join(problem, err)
-		}
-	}
-	n.plugged.Wait()
-	return problem
-}
-
-// namedModules are drivers that nothing asks for by an alias of a device.
-var namedModules = []string{"loop", "tun", "br_netfilter", "evdev"}

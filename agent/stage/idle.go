@@ -19,6 +19,15 @@ func (n *node) nodeUp(ctx context.Context) {
 		s.AgentTime = uptime() - n.KernelTime - n.networkWait
 	})
 	go func() {
+		n.settle(ctx)
+		if n.feeder.Load() == nil {
+			// Its driver may have come only now.
+			if err := n.startWatchdog(ctx); err != nil {
+				n.status.Report("watchdog", err.Error())
+			}
+		}
+	}()
+	go func() {
 		if n.supervisor != nil && n.supervisor.WaitReady(ctx) == nil {
 			n.console.NodeUp()
 		}
@@ -34,8 +43,8 @@ func (n *node) idle(ctx context.Context, requests <-chan pid1.Request) error {
 	for {
 		select {
 		case <-alive.C:
-			if n.feeder != nil {
-				n.feeder.Alive(idleLoop)
+			if feeder := n.feeder.Load(); feeder != nil {
+				feeder.Alive(idleLoop)
 			}
 		case <-pressed:
 			return n.shutdown(ctx, pid1.Request{Action: pid1.PowerOff, Reason: "power button"}, requests)
@@ -49,8 +58,8 @@ func (n *node) idle(ctx context.Context, requests <-chan pid1.Request) error {
 func (n *node) shutdown(ctx context.Context, request pid1.Request, requests <-chan pid1.Request) error {
 	n.log.Info("going down", "action", request.Action.String(), "reason", request.Reason)
 	n.console.Shutdown(fmt.Sprintf("skerry: %s: %s", request.Action, request.Reason))
-	if n.feeder != nil {
-		n.feeder.Shutdown(watchdog.ShutdownTimeout)
+	if feeder := n.feeder.Load(); feeder != nil {
+		feeder.Shutdown(watchdog.ShutdownTimeout)
 	}
 	down := pid1.Shutdown{
 		Log: n.log,

@@ -71,26 +71,26 @@ func openRoot(ctx context.Context, h *handover, log *slog.Logger) error {
 	}
 	defer listener.Close()
 	ctx, cancel := context.WithCancel(ctx)
-	hotplug := &modules.Hotplug{Loader: loader, Log: log}
+	hotplug := &modules.Hotplug{Loader: loader, Rank: diskRank, Log: log}
 	events := make(chan struct{}, 1)
-	var watching sync.WaitGroup
-	watching.Go(func() {
+	var plugging sync.WaitGroup
+	plugging.Go(func() {
 		_ = hotplug.Watch(ctx, listener, func(modules.Event) { tick(events) })
 	})
-	// The root is changed for all threads: nothing may be loading then.
-	defer watching.Wait()
+	plugging.Go(func() {
+		if err := hotplug.Coldplug(ctx); err != nil && ctx.Err() == nil {
+			log.Error("drivers are missing", "err", err)
+		}
+	})
+	// The root is changed for all threads: nothing may be loading then. Drivers
+	// that were not needed are the root stage's to load.
+	defer plugging.Wait()
 	defer cancel()
 
 	var loading errgroup.Group
-	loading.Go(func() error { return hotplug.Coldplug(ctx) })
-	loading.Go(func() error {
-		for _, name := range rootModules {
-			if err := loader.Load(ctx, name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	for _, name := range rootModules {
+		loading.Go(func() error { return loader.Load(ctx, name) })
+	}
 	found, err := slot.Find(ctx, params, slot.Search{Events: events, BootPartUUID: bootPartUUID(ctx, loader)})
 	if err != nil {
 		return err
@@ -110,8 +110,21 @@ func openRoot(ctx context.Context, h *handover, log *slog.Logger) error {
 	if err := unix.Mount(opened.Node, sysroot, "erofs", unix.MS_RDONLY, ""); err != nil {
 		return fmt.Errorf("mount the root of slot %s on %s: %w", found.Letter, found.Partition.Node, err)
 	}
+	readAhead(sysroot + RootInit)
+	log.Info("root mounted", "slot", found.Letter, "partition", found.Partition.Node)
 	h.Slot, h.Partition, h.Disk, h.DataDevice, h.Also = found.Letter, found.Partition, found.Disk, opened.DataDevice, found.Also
 	return nil
+}
+
+// readAhead has the kernel read and verify a file in one go. Executing it would
+// otherwise do so page by page, in the order in which the program runs.
+func readAhead(name string) {
+	file, err := os.Open(name)
+	if err != nil {
+		return // executing it will tell
+	}
+	defer file.Close()
+	_ = unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_WILLNEED)
 }
 
 func commandLineParams() (verity.Params, error) {

@@ -54,7 +54,7 @@ func (n *node) startModules(ctx context.Context) error {
 	if n.loader, err = modules.NewLoader(system, nil, n.log); err != nil {
 		return err
 	}
-	n.hotplug = &modules.Hotplug{Loader: n.loader, Log: n.log}
+	n.hotplug = &modules.Hotplug{Loader: n.loader, Log: n.log, Wanted: n.wanted}
 	listener, err := modules.Listen()
 	if err != nil {
 		return err
@@ -71,12 +71,8 @@ func (n *node) startModules(ctx context.Context) error {
 			}
 		})
 	}
+	n.plugged.Go(func() { n.coldplug(ctx) })
 	loading.Wait()
-	n.plugged.Go(func() {
-		if err := n.hotplug.Coldplug(ctx); err != nil {
-			n.log.Warn("drivers are missing", "err", err)
-		}
-	})
 	return nil
 }
 
@@ -109,8 +105,9 @@ func (n *node) mountData(ctx context.Context) error {
 	}
 	if n.config != nil {
 		options.Wipe = n.config.Storage.Data.Wipe
-		if device := n.config.Storage.Data.Device; device != "" {
+		if device := n.config.Storage.Data.Device; device != "" && device != data.Auto {
 			options.Device = device
+			n.settle(ctx) // its driver may not be loaded yet
 		}
 	}
 	result, err := data.Prepare(ctx, options)

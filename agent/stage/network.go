@@ -29,12 +29,13 @@ const (
 func (n *node) startNetwork(ctx context.Context) error {
 	n.hostname = n.config.Hostname
 	if n.hostname == "" {
-		n.hostname = nodeconfig.DefaultHostname(n.release.board, firstMAC("/sys/class/net"))
+		n.hostname = nodeconfig.DefaultHostname(n.release.board, firstMAC(netClass))
 	}
 	if err := unix.Sethostname([]byte(n.hostname)); err != nil {
 		return err
 	}
 	n.status.Update(func(s *status.Status) { s.Hostname = n.hostname })
+	n.newClock()
 	var leases string
 	if n.dataMounted {
 		leases = stateDir + "/leases"
@@ -66,11 +67,9 @@ func hasCarrier(s network.State) bool {
 // showNetwork keeps addresses and troubles of the network current.
 func (n *node) showNetwork(s network.State) {
 	n.status.Update(func(now *status.Status) { now.Addresses = s.Addresses })
-	if n.clock != nil {
-		n.clock.SetDHCPServers(s.NTPServers)
-		if s.Online {
-			n.clock.Wake()
-		}
+	n.clock.SetDHCPServers(s.NTPServers)
+	if s.Online {
+		n.clock.Wake()
 	}
 	if len(s.Problems) > 0 {
 		n.status.Report("network", strings.Join(s.Problems, "; "))
@@ -78,6 +77,9 @@ func (n *node) showNetwork(s network.State) {
 		n.status.Clear("network")
 	}
 }
+
+// netClass has a folder for each network interface.
+const netClass = "/sys/class/net"
 
 // firstMAC returns the address of the first wired interface, by name; nil if
 // there is none.

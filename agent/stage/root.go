@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,7 @@ import (
 	"github.com/skerry-os/skerry/agent/service"
 	"github.com/skerry-os/skerry/agent/slot"
 	"github.com/skerry-os/skerry/agent/status"
+	"github.com/skerry-os/skerry/agent/sysctl"
 	"github.com/skerry-os/skerry/agent/watchdog"
 	"github.com/skerry-os/skerry/nodeconfig"
 )
@@ -42,6 +44,9 @@ type node struct {
 	hotplug *modules.Hotplug
 	devices chan struct{} // ticks when the kernel announced a device
 	plugged sync.WaitGroup
+	named   sync.WaitGroup // of the drivers that no device asks for
+	// settled says that drivers are loaded for all devices, not for urgent ones only.
+	settled atomic.Bool
 
 	// bootConfig is what partition boot has: its bytes, and what is wrong.
 	bootConfig    []byte
@@ -54,13 +59,14 @@ type node struct {
 	persisting  sync.WaitGroup
 	stopLog     context.CancelFunc
 
-	network     *network.Network
-	networkWait time.Duration
-	clock       *clock.Clock
-	stopClock   context.CancelFunc
-	clocked     chan error // what the clock's loop ended with
-	feeder      *watchdog.Feeder
-	supervisor  *service.Supervisor
+	lateSettings []sysctl.Setting // that the kernel did not have yet
+	network      *network.Network
+	networkWait  time.Duration
+	clock        *clock.Clock
+	stopClock    context.CancelFunc
+	clocked      chan error                      // what the clock's loop ended with
+	feeder       atomic.Pointer[watchdog.Feeder] // nil until the watchdog is armed
+	supervisor   *service.Supervisor
 }
 
 // memoryLimit is what the agent's heap is held to: it shares a board with pods.
@@ -83,6 +89,7 @@ func Root(ctx context.Context) error {
 	n.startLog(ctx)
 	n.startConsole(ctx)
 	requests := n.startInit(ctx)
+	n.log.Info("root stage", "release", n.release.version, "slot", n.Slot, "partition", n.Partition.Node)
 
 	n.runPhases(ctx, []phase{
 		{"mounts", n.mounts, "the node has no data until this is mended"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,10 +27,26 @@ func (n *node) system(context.Context) error {
 		return err
 	}
 	result, err := sysctl.Apply(sysctl.Dir, settings)
+	// What is missing may belong to modules that are still being loaded.
+	for _, s := range settings {
+		if slices.Contains(result.Missing, s.Key) {
+			n.lateSettings = append(n.lateSettings, s)
+		}
+	}
+	return err
+}
+
+// lateSystem completes the kernel for services: with the modules that nothing
+// asks for, and the parameters that come with these.
+func (n *node) lateSystem() {
+	n.named.Wait()
+	result, err := sysctl.Apply(sysctl.Dir, n.lateSettings)
+	if err != nil {
+		n.status.Report("system", err.Error())
+	}
 	if len(result.Missing) > 0 {
 		n.log.Info("the kernel lacks parameters", "keys", strings.Join(result.Missing, " "))
 	}
-	return err
 }
 
 // startWatchdog arms the hardware watchdog. A machine without one is shown as
@@ -48,10 +65,11 @@ func (n *node) startWatchdog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.feeder, err = watchdog.NewFeeder(device, watchdog.Timeout, n.log, n.status)
-	n.feeder.Register(idleLoop, idleBound)
-	go n.feeder.Run(ctx)
-	show(n.feeder.String())
+	feeder, err := watchdog.NewFeeder(device, watchdog.Timeout, n.log, n.status)
+	feeder.Register(idleLoop, idleBound)
+	go feeder.Run(ctx)
+	n.feeder.Store(feeder)
+	show(feeder.String())
 	return err
 }
 
@@ -72,6 +90,7 @@ func (n *node) startServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.lateSystem()
 	groups, missing, err := cgroup.Setup(cgroup.DefaultRoot)
 	if err != nil {
 		return err

@@ -43,7 +43,7 @@ func run(stdout, stderr io.Writer, args []string) int {
 	case err == nil:
 		return 0
 	case ctx.Err() != nil:
-		fmt.Fprintln(stderr, "interrupted: nothing was published")
+		fmt.Fprintln(stderr, "interrupted")
 		return exitInterrupted
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "builder: %v\nSee '%s --help'.\n", err, command.CommandPath())

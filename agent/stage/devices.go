@@ -1,0 +1,93 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// namedModules are drivers that nothing asks for by an alias of a device, and
+// that nodes need: for images mounted from files, for tunnels, for bridges of
+// pods, for buttons.
+var namedModules = []string{"loop", "tun", "br_netfilter", "evdev"}
+
+// modules waits for the drivers without which a node cannot come up, and loads
+// what the node config names. The rest is loaded meanwhile.
+func (n *node) modules(ctx context.Context) error {
+	if n.loader == nil {
+		return errors.New("the list of modules could not be read")
+	}
+	n.named.Go(func() {
+		for _, name := range namedModules {
+			if err := n.loader.Load(ctx, name); err != nil {
+				n.log.Warn("module not loaded", "module", name, "err", err)
+			}
+		}
+	})
+	var problem error
+	for _, name := range n.config.Kernel.Modules {
+		problem = errors.Join(problem, n.loader.Load(ctx, name))
+	}
+	n.plugged.Wait()
+	if firstMAC(netClass) == nil {
+		n.settle(ctx) // the network may be behind USB
+	}
+	return problem
+}
+
+// coldplug loads drivers for the devices that are wanted now.
+func (n *node) coldplug(ctx context.Context) {
+	if err := n.hotplug.Coldplug(ctx); err != nil && ctx.Err() == nil {
+		n.log.Warn("drivers are missing", "err", err)
+	}
+}
+
+// settle loads drivers for all devices that have none yet.
+func (n *node) settle(ctx context.Context) {
+	n.settled.Store(true)
+	n.coldplug(ctx)
+}
+
+// wanted chooses the devices whose drivers are loaded now: during the boot only
+// those that are needed to bring the node up. A screen, a keyboard or a second
+// disk can wait, and their drivers take as long to load as all others.
+func (n *node) wanted(modalias string) bool { return n.settled.Load() || urgent(modalias) }
+
+// urgent tells whether a node needs the device in order to come up: its network
+// and what nobody can judge. The disk of the slot is there already.
+func urgent(modalias string) bool {
+	bus, rest, _ := strings.Cut(modalias, ":")
+	switch bus {
+	case "pci":
+		// Storage, displays, multimedia and serial buses, USB among them.
+		return !containsAny(rest, "bc01", "bc03", "bc04", "bc0C")
+	case "virtio":
+		return strings.HasPrefix(rest, "d00000001v") // network
+	case "usb":
+		return !containsAny(rest, "ic03", "ic08", "ic09") // human interface, storage, hubs
+	case "hid", "input", "i2c", "serio", "scsi":
+		return false
+	case "acpi":
+		return !strings.HasPrefix(rest, "LNX") && !strings.HasPrefix(rest, "PNP0C") // buttons, fans, zones
+	case "platform":
+		return rest != "pcspkr" && !strings.HasSuffix(rest, "-framebuffer")
+	}
+	return true
+}
+
+// diskRank orders devices by how likely they lead to the slot: disks and the
+// buses of virtual ones, then anything, then USB, where disks take longest.
+func diskRank(modalias string) int {
+	switch {
+	case strings.HasPrefix(modalias, "virtio:"), strings.HasPrefix(modalias, "pci:") && containsAny(modalias, "bc01", "v00001AF4"):
+		return 0
+	case strings.HasPrefix(modalias, "usb:"), strings.Contains(modalias, "bc0Csc03"):
+		return 2
+	}
+	return 1
+}
+
+func containsAny(s string, parts ...string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(s, part) })
+}
