@@ -28,8 +28,8 @@ import (
 // besides init; see cmd/agent.
 var agentNames = []string{"halt", "heartbeat", "modprobe", "mount", "poweroff", "reboot", "umount"}
 
-// mountPoints are the empty folders of a root: something is mounted on each.
-var mountPoints = []string{"boot", "dev", "mnt", "proc", "root", "run", "sys", "tmp", "var"}
+// mountPoints are the empty folders of a root on which something is mounted.
+var mountPoints = []string{"boot", "dev", "mnt", "proc", "run", "sys", "tmp", "var"}
 
 // rootTime is the time of all files in a root: the same in every release, so
 // that one which did not change has the same bytes.
@@ -174,7 +174,8 @@ func (b *build) rootTree() (*tree.Tree, error) {
 			return nil, fmt.Errorf("overlay %s: %w", overlay.Name, err)
 		}
 	}
-	for _, name := range mountPoints {
+	// What /bin links to has to exist, even where nothing is in it.
+	for _, name := range append([]string{"root", "usr/bin"}, mountPoints...) {
 		if err := root.AddDir(name, 0o755); err != nil {
 			return nil, err
 		}

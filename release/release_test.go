@@ -174,6 +174,7 @@ func TestVersionsHaveASyntax(t *testing.T) {
 	for s, want := range map[string]string{
 		"": "empty", strings.Repeat("9", 65): "65 characters", "-1": "begins with", ".1": "begins with", "~1": "begins with",
 		"1+2": "systemd-boot", "1 2": "cannot be part", "1/2": "cannot be part", "1\n": "cannot be part", "1é": "cannot be part", "1:2": "cannot be part", "1\x7f": "cannot be part",
+		"V1": "begins with", "1-RC1": "lower-case",
 	} {
 		if _, err := release.ParseVersion(s); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %s", s, err, want)

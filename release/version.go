@@ -10,10 +10,10 @@ import (
 const MaxVersion = 64
 
 // Version names a release of a board, as in 1.4.0 or 1.5.0~rc1. It begins with
-// a letter or a digit and goes on with letters, digits and . _ ~ -. There is
-// no "+" in it: the version is part of a file name on partition boot, and
-// systemd-boot takes "+3" there for a count of boots that are left
-// (systemd-boot(7), boot counting).
+// a lower-case letter or a digit and goes on with those and . _ ~ -. It is part
+// of a file name on partition boot: systemd-boot takes "+3" there for a count of
+// boots that are left (systemd-boot(7), boot counting), and names its entries in
+// lower case whatever the file is called.
 type Version string
 
 // ParseVersion reads a version.
@@ -23,23 +23,23 @@ func ParseVersion(s string) (Version, error) {
 		return "", fmt.Errorf("version: it is empty")
 	case len(s) > MaxVersion:
 		return "", fmt.Errorf("version %.40q…: it has %d characters, and %d are the most", s, len(s), MaxVersion)
-	case !isAlphanumeric(s[0]):
-		return "", fmt.Errorf("version %q: it begins with a letter or a digit", s)
+	case !isLower(s[0]) && !isDigit(s[0]):
+		return "", fmt.Errorf("version %q: it begins with a lower-case letter or a digit", s)
 	}
 	for _, c := range s {
 		if c == '+' {
 			return "", fmt.Errorf(`version %q: "+" cannot be part of it, since systemd-boot takes what follows for a count of boots; write "." or "-" instead`, s)
 		}
-		if c > '~' || !isAlphanumeric(byte(c)) && !strings.ContainsRune("._~-", c) {
-			return "", fmt.Errorf("version %q: %q cannot be part of it; use letters, digits and . _ ~ -", s, c)
+		if c > '~' || !isLower(byte(c)) && !isDigit(byte(c)) && !strings.ContainsRune("._~-", c) {
+			return "", fmt.Errorf("version %q: %q cannot be part of it; use lower-case letters, digits and . _ ~ -", s, c)
 		}
 	}
 	return Version(s), nil
 }
 
-func isAlphanumeric(c byte) bool { return isDigit(c) || isLetter(c) }
-func isDigit(c byte) bool        { return c >= '0' && c <= '9' }
-func isLetter(c byte) bool       { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+func isLower(c byte) bool  { return c >= 'a' && c <= 'z' }
+func isDigit(c byte) bool  { return c >= '0' && c <= '9' }
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
 // Compare returns -1, 0 or +1 as v is older than, as old as or newer than w,
 // in the order of Debian's versions (deb-version(7), "Sorting algorithm"; no

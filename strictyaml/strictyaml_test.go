@@ -410,3 +410,15 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestPlainDurationsAreWrittenAsText(t *testing.T) {
+	var spec struct {
+		Wait time.Duration `yaml:"wait"`
+	}
+	if _, err := strictyaml.Decode("x.yaml", []byte("wait: 1m30s\n"), &spec); err != nil || spec.Wait != 90*time.Second {
+		t.Errorf("got %v, %v", spec.Wait, err)
+	}
+	if _, err := strictyaml.Decode("x.yaml", []byte("wait: 90\n"), &spec); err == nil || !strings.Contains(err.Error(), "x.yaml:1:7") {
+		t.Errorf("a number without a unit: %v", err)
+	}
+}

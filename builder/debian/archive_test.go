@@ -27,6 +27,19 @@ func TestOpenReadsTheSuiteWithUpdatesAndSecurity(t *testing.T) {
 	}
 }
 
+// Components of -updates are empty most of the time.
+func TestOpenReadsASuiteWithoutPackages(t *testing.T) {
+	m := newMirror(t)
+	m.publishAll(stanza("tzdata", "2026a", ""))
+	m.publish(suiteFiles{root: "/debian", name: "trixie-updates"})
+	o := m.options(t)
+	for range 2 { // the second time from the cache
+		if a := open(t, o); a.Len() != 2 || len(a.Warnings()) != 0 {
+			t.Errorf("%d packages, warnings %q", a.Len(), a.Warnings())
+		}
+	}
+}
+
 func TestOpenKeepsTheReleaseWhenAnUpdateIsOlder(t *testing.T) {
 	m := newMirror(t)
 	m.publishAll(stanza("openssl", "1:1", ""))

@@ -25,7 +25,7 @@ const (
 
 	// maxConfig is more than any node config or loader.conf has.
 	maxConfig = 1 << 20
-	// maxEntries bounds how many kernel images are looked at: two are normal.
+	// maxKernelImages bounds how many are looked at: two are normal.
 	maxKernelImages = 16
 )
 

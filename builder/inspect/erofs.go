@@ -21,10 +21,11 @@ type node struct {
 
 // Limits on a root file system, far above what an image has.
 const (
-	maxRootFiles     = 1 << 20
+	maxRootFiles     = 1 << 18
 	maxRootBytes     = 16 << 30 // contents of all files, unpacked
 	maxDirectory     = 64 << 20 // bytes of one directory
 	maxErofsPath     = 4096
+	maxErofsPaths    = 64 << 20 // bytes of all paths
 	maxLinkTarget    = 4096
 	erofsMagic       = 0xe0f5e1e2
 	erofsSuperAt     = 1024
@@ -48,6 +49,7 @@ type erofs struct {
 	blockBytes int64
 	meta       int64 // byte offset that inode numbers count from
 	root       uint64
+	taken      int64 // bytes of directories and links that were read
 }
 
 // inode is one as it is on disk.
@@ -105,7 +107,7 @@ func (e *erofs) walk() (map[string]node, error) {
 	}
 	nodes := map[string]node{}
 	seen := map[uint64]bool{e.root: true}
-	bytes := int64(0)
+	bytes, names := int64(0), 0
 	for todo := []dir{{"", e.root}}; len(todo) > 0; todo = todo[1:] {
 		at := todo[0]
 		d, err := e.inode(at.nid)
@@ -143,8 +145,9 @@ func (e *erofs) walk() (map[string]node, error) {
 					return nil, fmt.Errorf("its files have more than %d bytes", int64(maxRootBytes))
 				}
 			}
-			if nodes[p] = f.node; len(nodes) > maxRootFiles || len(p) > maxErofsPath {
-				return nil, fmt.Errorf("it has more than %d files, or longer paths than %d bytes", maxRootFiles, maxErofsPath)
+			nodes[p] = f.node
+			if names += len(p); len(nodes) > maxRootFiles || len(p) > maxErofsPath || names > maxErofsPaths {
+				return nil, fmt.Errorf("it has more than %d files, or their names are too long", maxRootFiles)
 			}
 		}
 	}
@@ -191,6 +194,11 @@ func (e *erofs) contents(n inode, limit int64) ([]byte, error) {
 	}
 	if n.size > limit || n.size > e.size {
 		return nil, fmt.Errorf("it has %d bytes: at most %d are expected", n.size, min(limit, e.size))
+	}
+	// What is not compressed takes its size of the image, unless it is there
+	// under many names to keep the reader busy.
+	if e.taken += n.size; e.taken > e.size {
+		return nil, errors.New("its directories overlap")
 	}
 	b := make([]byte, n.size)
 	whole := n.size

@@ -18,8 +18,8 @@ const (
 	maxDirectoryBytes = 65536 * slotBytes
 )
 
-// maxPath bounds how deep directories are nested; the sum of all paths too.
-const maxPath = 4096
+// maxPath bounds how deep directories are nested.
+const maxPath = 1024
 
 // directory is one that is still to be read.
 type directory struct {

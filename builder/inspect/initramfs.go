@@ -26,19 +26,19 @@ const (
 // unpackInitramfs reads a cpio archive in the "newc" format, compressed with
 // zstd (Linux, driver-api/early-userspace/buffer-format). Devices are left out
 // of the tree, except that one is asked for: without /dev/console the first
-// program starts with no file descriptors.
-func unpackInitramfs(ctx context.Context, r io.Reader) (*tree.Tree, error) {
+// program starts with no file descriptors. It fails on more than limit bytes.
+func unpackInitramfs(ctx context.Context, r io.Reader, limit int64) (*tree.Tree, error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxWindow(2*initramfs.WindowBytes), zstd.WithDecoderMaxMemory(maxInitramfs))
+		zstd.WithDecoderMaxWindow(2*initramfs.WindowBytes), zstd.WithDecoderMaxMemory(uint64(limit)))
 	if err != nil {
 		return nil, err
 	}
 	defer z.Close()
-	limited := &io.LimitedReader{R: z, N: maxInitramfs}
+	limited := &io.LimitedReader{R: z, N: limit}
 	t, console, err := readCPIO(ctx, limited)
 	switch {
 	case limited.N <= 0:
-		return nil, fmt.Errorf("it has more than %d bytes", maxInitramfs)
+		return nil, fmt.Errorf("it has more than %d bytes", limit)
 	case err != nil:
 		return nil, err
 	case !console:

@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+	"unicode"
 
 	"github.com/skerry-os/skerry/builder/disk"
 	"github.com/skerry-os/skerry/builder/progress"
@@ -113,7 +115,19 @@ func (r *Report) find(where, format string, args ...any) {
 		r.more++
 		return
 	}
-	r.Findings = append(r.Findings, Finding{where, fmt.Sprintf(format, args...)})
+	r.Findings = append(r.Findings, Finding{printable(where), printable(fmt.Sprintf(format, args...))})
+}
+
+// printable makes one line of s that does nothing to a terminal: names in an
+// image can be anything, and some errors have several lines.
+func printable(s string) string {
+	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // inspection is one run over an image.

@@ -168,7 +168,7 @@ func firstWord(b []byte) string {
 // checkInitramfs unpacks the initramfs and checks what runs from it.
 func (i *inspection) checkInitramfs(ctx context.Context, r *Release, where string, initrd io.Reader) error {
 	where += ": initramfs"
-	files, err := unpackInitramfs(ctx, initrd)
+	files, err := unpackInitramfs(ctx, initrd, maxInitramfs)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -95,6 +95,9 @@ func (i *inspection) checkIndex(where string, files *tree.Tree, release string, 
 		if !modules[release+"/"+m.Path] {
 			i.find(where, "It names %s, which is not there.", m.Path)
 		}
+		if _, err := index.Resolve(m.Name); err != nil {
+			i.find(where, "Module %s cannot be loaded: %v.", m.Name, err)
+		}
 	}
 	missing, first := 0, ""
 	for _, p := range files.Paths() {

@@ -25,8 +25,8 @@ import (
 // before the node's own services start.
 var neededFolders = []string{"boot", "dev", "etc", "proc", "run", "sys", "tmp", "var"}
 
-// neededPrograms are run by the agent to make, check and grow partition data.
-var neededPrograms = []string{"usr/sbin/mke2fs", "usr/sbin/e2fsck", "usr/sbin/resize2fs"}
+// neededPrograms are run by the agent to make and to check partition data.
+var neededPrograms = []string{"usr/sbin/mke2fs", "usr/sbin/e2fsck"}
 
 // shells are programs that no image has, but for one made to look into.
 var shells = []string{"ash", "bash", "busybox", "dash", "ksh", "sh", "zsh"}
@@ -112,7 +112,7 @@ func (i *inspection) checkNeeded(where string, root *tree.Tree) {
 	}
 	for _, name := range neededPrograms {
 		if f, ok := resolve(root, name); !ok || !f.Mode.IsRegular() || f.Mode&0o111 == 0 {
-			i.find(in(where, name), "The program is missing: a node cannot make partition data without.")
+			i.find(in(where, name), "The program is missing: a node makes and checks partition data with it.")
 		}
 	}
 }

@@ -55,31 +55,35 @@ type entry struct {
 
 // checkTable reads the partition table and checks it as firmware and kernel do.
 func (i *inspection) checkTable(_ context.Context, shown *progress.Step) error {
-	checkMBR(i.Report, i.image, i.Size)
-	last := uint64(i.Size/sectorBytes) - 1
-	primary, entries, err := readTable(i.image, i.Size, 1)
+	i.Report.checkTable(i.image)
+	shown.Detail("%d partitions", len(i.Partitions))
+	return nil
+}
+
+func (r *Report) checkTable(image io.ReaderAt) {
+	checkMBR(r, image, r.Size)
+	last := uint64(r.Size/sectorBytes) - 1
+	primary, entries, err := readTable(image, r.Size, 1)
 	if err != nil {
-		i.find("partition table", "The primary table at sector 1 is not valid: %v.", err)
+		r.find("partition table", "The primary table at sector 1 is not valid: %v.", err)
 	}
-	backup, backupEntries, backupErr := readTable(i.image, i.Size, last)
+	backup, backupEntries, backupErr := readTable(image, r.Size, last)
 	if backupErr != nil {
-		i.find("partition table", "The backup table at sector %d, the last of the disk, is not valid: %v.", last, backupErr)
+		r.find("partition table", "The backup table at sector %d, the last of the disk, is not valid: %v.", last, backupErr)
 	}
 	switch {
 	case err == nil && backupErr == nil:
 		if differ := compareHeaders(primary, backup); differ != "" {
-			i.find("partition table", "Primary and backup table disagree about %s.", differ)
+			r.find("partition table", "Primary and backup table disagree about %s.", differ)
 		}
 	case backupErr == nil:
 		primary, entries = backup, backupEntries
 	case err != nil:
-		return nil // nothing is known of the partitions
+		return // nothing is known of the partitions
 	}
-	i.DiskID = guid(primary.DiskGUID)
-	i.Partitions = partitions(i.Report, i.Size, primary, entries)
-	checkNames(i.Report)
-	shown.Detail("%d partitions", len(i.Partitions))
-	return nil
+	r.DiskID = guid(primary.DiskGUID)
+	r.Partitions = partitions(r, r.Size, primary, entries)
+	checkNames(r)
 }
 
 // checkMBR checks the protective MBR (UEFI 2.10, section 5.2.3), which keeps

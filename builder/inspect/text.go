@@ -14,7 +14,7 @@ import (
 func (r *Report) WriteText(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(table, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
 	}
 	row("image", "%s", r.Image)
 	row("disk", "%s, %s", progress.Size(r.Size), r.DiskID)
@@ -35,7 +35,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		return err
 	}
 	for _, note := range r.Notes {
-		fmt.Fprintf(w, "note: %s\n", note)
+		fmt.Fprintf(w, "note: %s\n", printable(note))
 	}
 	for _, f := range r.Findings {
 		fmt.Fprintf(w, "finding: %s\n", f)

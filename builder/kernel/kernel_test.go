@@ -3,11 +3,9 @@ package kernel
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -295,44 +293,5 @@ func TestFirmwareIsThatOfTheSelectionAndOfBuiltInDrivers(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"inner.bin", "intel/a.bin", "intel/b.bin"}, s.Firmware()); diff != "" {
 		t.Error(diff)
-	}
-}
-
-// TestBoardListsAreReadable reads the lists of this repository. That their
-// entries exist is seen when an image is built.
-func TestBoardListsAreReadable(t *testing.T) {
-	files, err := filepath.Glob("../../boards/modules/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no lists: %v", err)
-	}
-	for _, file := range files {
-		list, err := ReadList(file)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		if list.Description == "" || len(list.For("amd64"))+len(list.For("arm64")) == 0 {
-			t.Errorf("%s: no description or no modules", file)
-		}
-		for _, arch := range []string{"amd64", "arm64"} {
-			entries := list.For(arch)
-			slices.Sort(entries)
-			if unique := slices.Compact(slices.Clone(entries)); len(unique) != len(entries) {
-				t.Errorf("%s: an entry is there twice for %s", file, arch)
-			}
-		}
-	}
-}
-
-func TestReadListRefusesUnknownKeys(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "x.yaml")
-	if err := os.WriteFile(file, []byte("description: x\nmodule: [a]\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ReadList(file); err == nil || !strings.Contains(err.Error(), "x.yaml:2") {
-		t.Errorf("error is %v", err)
-	}
-	if _, err := ReadList(file + "x"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("error is %v", err)
 	}
 }

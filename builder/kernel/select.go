@@ -45,10 +45,16 @@ type Selection struct {
 	all   *Modules
 }
 
-// Select returns the modules that the lists ask for, see List, with their
-// dependencies, soft dependencies and what they may ask for at run time. An
-// entry for a module that is built into the kernel brings in nothing. All
-// entries that match nothing are reported at once.
+// Select returns the modules that the lists ask for, with their dependencies,
+// soft dependencies and what they may ask for at run time.
+//
+// An entry is a module's name (virtio_blk, '-' and '_' are equal) or a pattern
+// of paths below kernel/ without ".ko" (drivers/net/ethernet/**,
+// net/netfilter/*; "*" stays within a folder). "!" before an entry takes out
+// what the list's entries before it brought in, unless another module needs it.
+// "?" after an entry says that it may match nothing. An entry for a module that
+// is built into the kernel brings in nothing. All entries that match nothing are
+// reported at once.
 func (m *Modules) Select(lists ...[]string) (*Selection, error) {
 	wanted := make([]bool, len(m.files))
 	var errs []error
