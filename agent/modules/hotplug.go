@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 )
 
 // workers is how many modules are loaded at the same time. Most of the time goes
@@ -26,7 +27,10 @@ type Hotplug struct {
 	// Rank says which devices Coldplug serves first: those of the lowest rank,
 	// and what appears through them. nil means the order of sysfs.
 	Rank func(modalias string) int
-	Log  *slog.Logger
+	// Pause is how long Coldplug leaves the devices of one rank to show what
+	// they lead to before it goes on with the next rank.
+	Pause time.Duration
+	Log   *slog.Logger
 }
 
 // Coldplug loads modules for all devices that sysfs shows, and for those that
@@ -59,9 +63,22 @@ func (h *Hotplug) Coldplug(ctx context.Context) error {
 		}
 		close(work)
 		group.Wait()
+		if len(later) > 0 {
+			pause(ctx, h.Pause)
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+	}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

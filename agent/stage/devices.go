@@ -66,7 +66,7 @@ func urgent(modalias string) bool {
 		return strings.HasPrefix(rest, "d00000001v") // network
 	case "usb":
 		return !containsAny(rest, "ic03", "ic08", "ic09") // human interface, storage, hubs
-	case "hid", "input", "i2c", "serio", "scsi":
+	case "cpu", "hid", "input", "i2c", "serio", "scsi": // of a processor: ciphers, sensors
 		return false
 	case "acpi":
 		return !strings.HasPrefix(rest, "LNX") && !strings.HasPrefix(rest, "PNP0C") // buttons, fans, zones
@@ -76,16 +76,19 @@ func urgent(modalias string) bool {
 	return true
 }
 
-// diskRank orders devices by how likely they lead to the slot: disks and the
-// buses of virtual ones, then anything, then USB, where disks take longest.
+// diskRank orders devices by how likely they lead to the slot: a virtual
+// machine's own, disk controllers, then anything, then USB, where disks take
+// longest.
 func diskRank(modalias string) int {
 	switch {
-	case strings.HasPrefix(modalias, "virtio:"), strings.HasPrefix(modalias, "pci:") && containsAny(modalias, "bc01", "v00001AF4"):
+	case strings.HasPrefix(modalias, "virtio:"), strings.HasPrefix(modalias, "pci:v00001AF4"):
 		return 0
+	case strings.HasPrefix(modalias, "pci:") && strings.Contains(modalias, "bc01"):
+		return 1
 	case strings.HasPrefix(modalias, "usb:"), strings.Contains(modalias, "bc0Csc03"):
-		return 2
+		return 3
 	}
-	return 1
+	return 2
 }
 
 func containsAny(s string, parts ...string) bool {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -26,6 +27,10 @@ const sysroot = "/sysroot"
 // rootModules are what opening and mounting a slot takes. No device asks for
 // them, so they are loaded by name.
 var rootModules = []string{"dm-mod", "dm-verity", "erofs"}
+
+// diskPause is how long a disk has to appear before drivers for less likely
+// ones are loaded: loading a driver that is not needed costs as much.
+const diskPause = 250 * time.Millisecond
 
 // Initramfs finds the slot that the kernel command line describes, makes its
 // root the root of this process and executes the agent in it. It returns only
@@ -71,7 +76,7 @@ func openRoot(ctx context.Context, h *handover, log *slog.Logger) error {
 	}
 	defer listener.Close()
 	ctx, cancel := context.WithCancel(ctx)
-	hotplug := &modules.Hotplug{Loader: loader, Rank: diskRank, Log: log}
+	hotplug := &modules.Hotplug{Loader: loader, Rank: diskRank, Pause: diskPause, Log: log}
 	events := make(chan struct{}, 1)
 	var plugging sync.WaitGroup
 	plugging.Go(func() {
