@@ -61,7 +61,6 @@ type build struct {
 	initramfs artifact
 	uki       artifact
 	disk      artifact
-	firmware  []string // names of firmware files that no package had
 }
 
 // artifact is a file made by a step. Key stands for its contents wherever a

@@ -24,7 +24,7 @@ func memoryMachine(t *testing.T, size int64) (*machine, *disk) {
 }
 
 func bootFrom(t *testing.T, d *disk) *machine {
-	m := &machine{t: t, disk: d, size: d.size, sector: 512, free: 500 * mib}
+	m := &machine{t: t, disk: d, size: d.size, sector: 512}
 	m.addImageParts()
 	return m
 }

@@ -119,7 +119,6 @@ func (p *preparation) prepare(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", p.device.Node, err)
 	}
 	p.growFileSystem(blocks)
-	p.reportRoom()
 	p.Log.Info("data is mounted", "device", p.device.Node, "bytes", p.device.SizeBytes, "created", p.result.Created,
 		"grown", p.result.Grown, "checked", p.result.Checked)
 	return nil
@@ -177,19 +176,6 @@ const wipeLine = `"storage: {data: {wipe: true}}"`
 // has no names, by its number.
 func isData(d blockdev.Device) bool {
 	return d.PartName == partitionName || d.PartName == "" && d.Partition == partitionNumber
-}
-
-// reportRoom warns of a full file system. It is mounted nevertheless: only a
-// running node can free space.
-func (p *preparation) reportRoom() {
-	free, total, err := p.System.Room(p.MountPoint)
-	if err != nil {
-		p.problem(err)
-		return
-	}
-	if total > 0 && free < total/50 {
-		p.problem(fmt.Errorf("data is full: %d MiB of %d MiB are free: remove images, volumes or logs, or use a larger disk", free/mib, total/mib))
-	}
 }
 
 func errText(err error) string {

@@ -226,11 +226,18 @@ func TestMissingDiskIsNamed(t *testing.T) {
 	}
 }
 
-func TestFullDataIsMountedAndReported(t *testing.T) {
-	m := newMachine(t, 200*mib)
-	m.free = 10 * mib
-	if r := m.prepare(); m.mounted == "" || !strings.Contains(r.Problem, "data is full: 10 MiB of 1000 MiB") {
-		t.Errorf("got %+v", r)
+func TestFullDataIsAProblem(t *testing.T) {
+	if text := (Room{Free: 10 * mib, Total: 1000 * mib}).Problem(); !strings.Contains(text, "data is full: 10 MiB of 1000 MiB") {
+		t.Errorf("got %q", text)
+	}
+	for _, room := range []Room{{Free: 20 * mib, Total: 1000 * mib}, {}} {
+		if text := room.Problem(); text != "" {
+			t.Errorf("%+v: %q", room, text)
+		}
+	}
+	room, err := MeasureRoom(t.TempDir())
+	if err != nil || room.Total <= 0 || room.Free > room.Total {
+		t.Errorf("got %+v, %v", room, err)
 	}
 }
 

@@ -96,7 +96,6 @@ type machine struct {
 	mounts  []error
 	mounted string
 	grown   int64
-	free    int64
 	ran     []string
 	told    []string
 }
@@ -170,8 +169,6 @@ func (m *machine) GrowMounted(_ string, blocks int64) error {
 	m.grown = blocks
 	return nil
 }
-
-func (m *machine) Room(string) (free, total int64, err error) { return m.free, 1000 * mib, nil }
 
 // run runs mke2fs and e2fsck on the part of the disk's file a partition is.
 func (m *machine) run(cmd *exec.Cmd) error {
@@ -275,7 +272,7 @@ func (m *machine) addImageParts() {
 // newMachine boots a machine from a disk with the image.
 func newMachine(t *testing.T, size int64) *machine {
 	t.Helper()
-	m := &machine{t: t, size: size, sector: 512, file: newImage(t, size), free: 500 * mib}
+	m := &machine{t: t, size: size, sector: 512, file: newImage(t, size)}
 	f, err := os.OpenFile(m.file, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -34,8 +34,6 @@ type System interface {
 	Mount(node, dir string) error
 	// GrowMounted grows a mounted ext4 file system to a number of its blocks.
 	GrowMounted(dir string, blocks int64) error
-	// Room returns free and total bytes of a mounted file system.
-	Room(dir string) (free, total int64, err error)
 }
 
 // Linux is the running kernel.
@@ -99,13 +97,4 @@ func (Linux) GrowMounted(dir string, blocks int64) error {
 		}
 		return nil
 	})
-}
-
-// Room implements [System].
-func (Linux) Room(dir string) (free, total int64, err error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return 0, 0, fmt.Errorf("free space of %s: %w", dir, err)
-	}
-	return int64(s.Bavail) * s.Bsize, int64(s.Blocks) * s.Bsize, nil
 }

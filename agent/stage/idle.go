@@ -34,18 +34,25 @@ func (n *node) nodeUp(ctx context.Context) {
 	}()
 }
 
+// measureEvery is how often the free room on data is looked at.
+const measureEvery = time.Minute
+
 // idle is what the node does between boot and shutdown.
 func (n *node) idle(ctx context.Context, requests <-chan pid1.Request) error {
 	pressed := make(chan struct{}, 1)
 	go n.watchPower(ctx, pressed)
 	alive := time.NewTicker(idleEvery)
 	defer alive.Stop()
+	measure := time.NewTicker(measureEvery)
+	defer measure.Stop()
 	for {
 		select {
 		case <-alive.C:
 			if feeder := n.feeder.Load(); feeder != nil {
 				feeder.Alive(idleLoop)
 			}
+		case <-measure.C:
+			n.measureData()
 		case <-pressed:
 			return n.shutdown(ctx, pid1.Request{Action: pid1.PowerOff, Reason: "power button"}, requests)
 		case request := <-requests:
@@ -57,7 +64,7 @@ func (n *node) idle(ctx context.Context, requests <-chan pid1.Request) error {
 // shutdown takes the node down. It returns only if the machine did not obey.
 func (n *node) shutdown(ctx context.Context, request pid1.Request, requests <-chan pid1.Request) error {
 	n.log.Info("going down", "action", request.Action.String(), "reason", request.Reason)
-	n.console.Shutdown(fmt.Sprintf("skerry: %s: %s", request.Action, request.Reason))
+	n.console.Shutdown(fmt.Sprintf("%s: %s", request.Action, request.Reason))
 	if feeder := n.feeder.Load(); feeder != nil {
 		feeder.Shutdown(watchdog.ShutdownTimeout)
 	}
@@ -67,7 +74,7 @@ func (n *node) shutdown(ctx context.Context, request pid1.Request, requests <-ch
 		Hooks: []pid1.Hook{
 			{Name: "clock", Run: n.saveClock},
 			{Name: "console", Run: func(ctx context.Context) error {
-				n.console.Print("skerry: services have stopped")
+				n.console.Print("services have stopped")
 				n.console.Flush(ctx)
 				return nil
 			}},

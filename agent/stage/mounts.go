@@ -119,6 +119,7 @@ func (n *node) mountData(ctx context.Context) error {
 		n.status.Report("data", result.Problem)
 	}
 	n.status.Update(func(s *status.Status) { s.Data = status.Data{Device: result.Device, Size: result.Bytes} })
+	n.measureData()
 	if n.identity, err = identity.Load(stateDir); err != nil {
 		return err
 	}
@@ -128,6 +129,24 @@ func (n *node) mountData(ctx context.Context) error {
 	n.status.Update(func(s *status.Status) { s.NodeID, s.Boot = n.identity.MachineID, n.identity.Boots })
 	n.persistLog(ctx)
 	return nil
+}
+
+// measureData keeps the status of data's free room current.
+func (n *node) measureData() {
+	if !n.dataMounted {
+		return
+	}
+	room, err := data.MeasureRoom(dataDir)
+	if err != nil {
+		n.status.Report("data", err.Error())
+		return
+	}
+	n.status.Update(func(s *status.Status) { s.Data.Size, s.Data.Used = room.Total, room.Total-room.Free })
+	if problem := room.Problem(); problem != "" {
+		n.status.Report("data space", problem)
+	} else {
+		n.status.Clear("data space")
+	}
 }
 
 // persistLog keeps the log on data from now on.

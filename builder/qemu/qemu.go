@@ -69,7 +69,6 @@ type platform struct {
 	cpu       string // when emulating
 	code      []string
 	variables []string
-	watchdog  string
 }
 
 var platforms = map[string]platform{

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,9 @@ machine; what the mirror says is asked for again after six hours.`,
   builder build --board x86_64 --locked skerry-1.2.0-x86_64.manifest.json`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Board == "" {
+				return usageError{errors.New("which board? pass --board; `builder boards` lists them")}
+			}
 			source, err := s.root()
 			if err != nil {
 				return err
@@ -75,7 +79,6 @@ machine; what the mirror says is asked for again after six hours.`,
 	} {
 		must(cmd.RegisterFlagCompletionFunc(flag, complete))
 	}
-	must(cmd.MarkFlagRequired("board"))
 	return cmd
 }
 
