@@ -90,6 +90,9 @@ func rows(v view) []row {
 	if s.Watchdog != "" {
 		all = append(all, row{"Watchdog", clean(s.Watchdog), plain, 8})
 	}
+	if s.AgentMemory > 0 {
+		all = append(all, row{"Agent", agent(s), plain, 8})
+	}
 	all = append(all, row{weight: 9})
 	all = append(all, serviceRows(s.Services)...)
 	return append(all, problemRow(s.Problems))

@@ -55,6 +55,7 @@ func running() status.Status {
 		ClockSynchronised: true,
 		Data:              status.Data{Device: "/dev/vda4", Size: 16 << 30, Used: 1<<30 + 300<<20},
 		Watchdog:          "iTCO_wdt, 30 s",
+		AgentMemory:       18<<20 + 200<<10,
 		Services: []status.Service{
 			{Name: "cluster-server", State: "running", Status: "Ready"},
 			{Name: "containerd", State: "running"},

@@ -104,6 +104,9 @@ func block(s status.Status) []string {
 	if s.Watchdog != "" {
 		add("watchdog", clean(s.Watchdog))
 	}
+	if s.AgentMemory > 0 {
+		add("agent", agent(s))
+	}
 	label := "services"
 	for _, service := range s.Services {
 		add(label, cut(clean(service.Name)+" "+serviceState(service)))
@@ -144,6 +147,8 @@ func clock(s status.Status) string {
 	}
 	return "not synchronised"
 }
+
+func agent(s status.Status) string { return "memory " + size(s.AgentMemory) }
 
 func serviceState(s status.Service) string {
 	if s.Status == "" {

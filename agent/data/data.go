@@ -24,10 +24,11 @@ import (
 	"github.com/skerry-os/skerry/agent/blockdev"
 )
 
-// Labels of the file system. The first stays until it is complete.
+// Label is the label of data's file system once it is complete.
+const Label = "skerry-data"
+
 const (
-	labelUnfinished = "skerry-new"
-	labelComplete   = "skerry-data"
+	labelUnfinished = "skerry-new" // until it is complete
 	labelPrefix     = "skerry-"
 )
 

@@ -47,7 +47,7 @@ func inspect(dev io.ReaderAt, sizeBytes int64) (state, blockdev.Content, error) 
 		// Never mounted, so nothing is lost. A wrong sum is a label that was
 		// being written when the power failed.
 		return unfinished, c, nil
-	case e != nil && (e.Label == labelComplete || e.Label == labelUnfinished):
+	case e != nil && (e.Label == Label || e.Label == labelUnfinished):
 		return ready, c, nil
 	case c.Type != blockdev.Blank && c.Type != blockdev.Unknown:
 		return foreign, c, nil
@@ -62,7 +62,7 @@ func inspect(dev io.ReaderAt, sizeBytes int64) (state, blockdev.Content, error) 
 	}
 	if e, ok := blockdev.ParseExt(backup); ok && e.Group == 1 && e.SumValid {
 		switch e.Label {
-		case labelComplete:
+		case Label:
 			return damaged, c, nil
 		case labelUnfinished:
 			return unfinished, c, nil
@@ -154,7 +154,7 @@ func (p *preparation) makeFileSystem(ctx context.Context, dev Disk) error {
 	if err != nil {
 		return fmt.Errorf("make file system: %w", err)
 	}
-	if err := relabel(dev, labelComplete); err != nil {
+	if err := relabel(dev, Label); err != nil {
 		return err
 	}
 	p.result.Created = true

@@ -83,7 +83,7 @@ func TestLostFirstSuperblockIsRestored(t *testing.T) {
 			t.Errorf("%#x: got %+v", fill, r)
 		}
 		m.fsck(dataStart)
-		if c := mustInspect(t, dev, 300*mib, ready); c.Label != labelComplete {
+		if c := mustInspect(t, dev, 300*mib, ready); c.Label != Label {
 			t.Errorf("%#x: label %q", fill, c.Label)
 		}
 	}
@@ -208,7 +208,7 @@ func TestPowerCutWhileTheLabelIsWritten(t *testing.T) {
 	}
 	d.log = nil
 	before := d.clone()
-	if err := relabel(d, labelComplete); err != nil {
+	if err := relabel(d, Label); err != nil {
 		t.Fatal(err)
 	}
 	seen := map[state]int{}
@@ -227,15 +227,15 @@ func TestPowerCutWhileTheLabelIsWritten(t *testing.T) {
 		for _, at := range places[1:] {
 			b := make([]byte, 1024)
 			s.ReadAt(b, at)
-			if e, ok := blockdev.ParseExt(b); !ok || e.Label != labelComplete || !e.SumValid {
+			if e, ok := blockdev.ParseExt(b); !ok || e.Label != Label || !e.SumValid {
 				t.Errorf("%s: in use, but the copy at %d says %q", what, at, e.Label)
 			}
 		}
 	})
 	// A sector torn within the label itself.
-	for cut := range len(labelComplete) {
+	for cut := range len(Label) {
 		s := before.clone()
-		s.WriteAt([]byte(labelComplete[:cut]), blockdev.ExtSuperblockOffset+120)
+		s.WriteAt([]byte(Label[:cut]), blockdev.ExtSuperblockOffset+120)
 		mustInspect(t, s, size, unfinished)
 	}
 	if seen[ready] == 0 || seen[unfinished] == 0 || seen[damaged] == 0 {
@@ -247,12 +247,12 @@ func TestPowerCutWhileTheLabelIsWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	if err := relabel(w, labelComplete); err != nil {
+	if err := relabel(w, Label); err != nil {
 		t.Fatal(err)
 	}
 	tool(t, "e2fsck", "-f", "-n", name)
 	for _, block := range []string{"32768", "294912"} {
-		if out := tool(t, "dumpe2fs", "-h", "-o", "superblock="+block, "-o", "blocksize=4096", name); !strings.Contains(out, labelComplete) {
+		if out := tool(t, "dumpe2fs", "-h", "-o", "superblock="+block, "-o", "blocksize=4096", name); !strings.Contains(out, Label) {
 			t.Errorf("the copy at block %s has another label", block)
 		}
 	}

@@ -13,18 +13,11 @@ import (
 var namedModules = []string{"loop", "tun", "br_netfilter", "evdev"}
 
 // modules waits for the drivers without which a node cannot come up, and loads
-// what the node config names. The rest is loaded meanwhile.
+// what the node config names. The rest is loaded once the node is up.
 func (n *node) modules(ctx context.Context) error {
 	if n.loader == nil {
 		return errors.New("the list of modules could not be read")
 	}
-	n.named.Go(func() {
-		for _, name := range namedModules {
-			if err := n.loader.Load(ctx, name); err != nil {
-				n.log.Warn("module not loaded", "module", name, "err", err)
-			}
-		}
-	})
 	var problem error
 	for _, name := range n.config.Kernel.Modules {
 		problem = errors.Join(problem, n.loader.Load(ctx, name))

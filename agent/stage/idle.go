@@ -19,6 +19,7 @@ func (n *node) nodeUp(ctx context.Context) {
 		s.AgentTime = uptime() - n.KernelTime - n.networkWait
 	})
 	go func() {
+		n.lateSystem(ctx)
 		n.settle(ctx)
 		if n.feeder.Load() == nil {
 			// Its driver may have come only now.
@@ -29,12 +30,14 @@ func (n *node) nodeUp(ctx context.Context) {
 	}()
 	go func() {
 		if n.supervisor != nil && n.supervisor.WaitReady(ctx) == nil {
+			n.measureMemory()
 			n.console.NodeUp()
 		}
 	}()
 }
 
-// measureEvery is how often the free room on data is looked at.
+// measureEvery is how often the free room on data and the agent's memory are
+// looked at.
 const measureEvery = time.Minute
 
 // idle is what the node does between boot and shutdown.
@@ -53,6 +56,7 @@ func (n *node) idle(ctx context.Context, requests <-chan pid1.Request) error {
 			}
 		case <-measure.C:
 			n.measureData()
+			n.measureMemory()
 		case <-pressed:
 			return n.shutdown(ctx, pid1.Request{Action: pid1.PowerOff, Reason: "power button"}, requests)
 		case request := <-requests:

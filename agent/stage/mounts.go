@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -39,7 +40,7 @@ func (n *node) mounts(ctx context.Context) error {
 	}
 	n.readBootConfig()
 	if err := n.mountData(ctx); err != nil {
-		return errors.Join(err, dataInMemory())
+		return errors.Join(err, dataInMemory(), n.loadIdentity())
 	}
 	return nil
 }
@@ -109,6 +110,8 @@ func (n *node) mountData(ctx context.Context) error {
 			options.Device = device
 			n.settle(ctx) // its driver may not be loaded yet
 		}
+	} else if node := n.findData(ctx); node != "" {
+		options.Device = node
 	}
 	result, err := data.Prepare(ctx, options)
 	if err != nil {
@@ -120,6 +123,13 @@ func (n *node) mountData(ctx context.Context) error {
 	}
 	n.status.Update(func(s *status.Status) { s.Data = status.Data{Device: result.Device, Size: result.Bytes} })
 	n.measureData()
+	n.persistLog(ctx)
+	return n.loadIdentity()
+}
+
+// loadIdentity reads who the node is. Without data it is somebody else at each
+// boot.
+func (n *node) loadIdentity() (err error) {
 	if n.identity, err = identity.Load(stateDir); err != nil {
 		return err
 	}
@@ -127,8 +137,39 @@ func (n *node) mountData(ctx context.Context) error {
 		n.status.Report("identity", note)
 	}
 	n.status.Update(func(s *status.Status) { s.NodeID, s.Boot = n.identity.MachineID, n.identity.Boots })
-	n.persistLog(ctx)
 	return nil
+}
+
+// findData looks for data on any disk. A node whose config cannot be read does
+// not know where its data was told to be, and must not begin anew elsewhere.
+func (n *node) findData(ctx context.Context) string {
+	n.settle(ctx)
+	devices, err := blockdev.Sysfs{}.Scan()
+	if err != nil {
+		return ""
+	}
+	// That of the boot disk comes first, which data.Auto stands for.
+	elsewhere := ""
+	for _, d := range devices {
+		if !holdsData(d) {
+			continue
+		}
+		if d.Parent == n.Disk.Name {
+			return data.Auto
+		}
+		elsewhere = d.Node
+	}
+	return elsewhere
+}
+
+func holdsData(d blockdev.Device) bool {
+	file, err := os.Open(d.Node)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	content, err := blockdev.Probe(file, d.SizeBytes)
+	return err == nil && content.Label == data.Label
 }
 
 // measureData keeps the status of data's free room current.

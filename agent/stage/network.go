@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -47,8 +48,17 @@ func (n *node) startNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return n.waitOnline(ctx)
+}
+
+// waitOnline waits for an address for as long as one may be expected.
+func (n *node) waitOnline(ctx context.Context) error {
 	started := time.Now()
-	defer func() { n.networkWait = time.Since(started) }()
+	defer func() {
+		n.networkWait = time.Since(started)
+		n.networkAsked.Store(true)
+		n.showNetwork(n.network.State())
+	}()
 	wait, cancel := context.WithTimeout(ctx, onlineWait)
 	defer cancel()
 	timer := time.AfterFunc(noCableWait, func() {
@@ -57,7 +67,11 @@ func (n *node) startNetwork(ctx context.Context) error {
 		}
 	})
 	defer timer.Stop()
-	return n.network.WaitOnline(wait)
+	err := n.network.WaitOnline(wait)
+	if errors.Is(wait.Err(), context.Canceled) && err != nil {
+		return errors.New("no cable is plugged in; the node goes on without a network and uses it when it comes")
+	}
+	return err
 }
 
 func hasCarrier(s network.State) bool {
@@ -71,7 +85,7 @@ func (n *node) showNetwork(s network.State) {
 	if s.Online {
 		n.clock.Wake()
 	}
-	if len(s.Problems) > 0 {
+	if len(s.Problems) > 0 && n.networkAsked.Load() {
 		n.status.Report("network", strings.Join(s.Problems, "; "))
 	} else if s.Online {
 		n.status.Clear("network")

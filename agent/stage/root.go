@@ -44,7 +44,6 @@ type node struct {
 	hotplug *modules.Hotplug
 	devices chan struct{} // ticks when the kernel announced a device
 	plugged sync.WaitGroup
-	named   sync.WaitGroup // of the drivers that no device asks for
 	// settled says that drivers are loaded for all devices, not for urgent ones only.
 	settled atomic.Bool
 
@@ -62,6 +61,9 @@ type node struct {
 	lateSettings []sysctl.Setting // that the kernel did not have yet
 	network      *network.Network
 	networkWait  time.Duration
+	// networkAsked says that the network had its time: from then on what is
+	// wrong with it is a problem.
+	networkAsked atomic.Bool
 	clock        *clock.Clock
 	stopClock    context.CancelFunc
 	clocked      chan error                      // what the clock's loop ended with

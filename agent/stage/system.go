@@ -27,7 +27,7 @@ func (n *node) system(context.Context) error {
 		return err
 	}
 	result, err := sysctl.Apply(sysctl.Dir, settings)
-	// What is missing may belong to modules that are still being loaded.
+	// What is missing may belong to modules that are loaded later.
 	for _, s := range settings {
 		if slices.Contains(result.Missing, s.Key) {
 			n.lateSettings = append(n.lateSettings, s)
@@ -36,10 +36,17 @@ func (n *node) system(context.Context) error {
 	return err
 }
 
-// lateSystem completes the kernel for services: with the modules that nothing
-// asks for, and the parameters that come with these.
-func (n *node) lateSystem() {
-	n.named.Wait()
+// lateSystem completes the kernel once the node is up: with the modules that
+// nothing asks for, and the parameters that come with these.
+func (n *node) lateSystem(ctx context.Context) {
+	if n.loader == nil {
+		return
+	}
+	for _, name := range namedModules {
+		if err := n.loader.Load(ctx, name); err != nil {
+			n.log.Warn("module not loaded", "module", name, "err", err)
+		}
+	}
 	result, err := sysctl.Apply(sysctl.Dir, n.lateSettings)
 	if err != nil {
 		n.status.Report("system", err.Error())
@@ -90,7 +97,6 @@ func (n *node) startServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.lateSystem()
 	groups, missing, err := cgroup.Setup(cgroup.DefaultRoot)
 	if err != nil {
 		return err

@@ -31,6 +31,7 @@ type Status struct {
 	KernelTime  time.Duration // from the kernel's start to the agent's
 	AgentTime   time.Duration // from the agent's start to the end of the phases, NetworkWait not included
 	NetworkWait time.Duration // spent waiting for the network to answer
+	AgentMemory int64         // bytes the agent has in memory, its program included
 
 	ClockSynchronised bool
 	Data              Data

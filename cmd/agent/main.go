@@ -60,7 +60,10 @@ func boot(name string) {
 		run = stage.Initramfs
 	}
 	err := run(context.Background())
-	fmt.Fprintf(os.Stderr, "\nskerry: this boot cannot go on: %v\nskerry: restarting in %d s\n", err, int(panicWait.Seconds()))
+	last := fmt.Sprintf("\nskerry: this boot cannot go on: %v\nskerry: restarting in %d s\n", err, int(panicWait.Seconds()))
+	fmt.Fprint(os.Stderr, last)
+	// /dev/console is one of the consoles; a person may look at the screen.
+	_ = os.WriteFile("/dev/tty0", []byte(last), 0)
 	time.Sleep(panicWait)
 	unix.Sync()
 	err = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
