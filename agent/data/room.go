@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Room is how much of data there is and how much of it is free, in bytes.
-type Room struct{ Free, Total int64 }
+// Room is how much of data there is, in bytes. Free is what programs that are not
+// root can still write: used and free together are less than all.
+type Room struct{ Used, Free, Total int64 }
 
 // MeasureRoom returns the room of the file system mounted at dir.
 func MeasureRoom(dir string) (Room, error) {
@@ -15,7 +16,11 @@ func MeasureRoom(dir string) (Room, error) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return Room{}, fmt.Errorf("free space of %s: %w", dir, err)
 	}
-	return Room{Free: int64(s.Bavail) * s.Bsize, Total: int64(s.Blocks) * s.Bsize}, nil
+	return Room{
+		Used:  int64(s.Blocks-s.Bfree) * s.Bsize,
+		Free:  int64(s.Bavail) * s.Bsize,
+		Total: int64(s.Blocks) * s.Bsize,
+	}, nil
 }
 
 // Problem says that data is full, at less than 2 % free, and what to do; it is

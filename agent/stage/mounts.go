@@ -182,7 +182,7 @@ func (n *node) measureData() {
 		n.status.Report("data", err.Error())
 		return
 	}
-	n.status.Update(func(s *status.Status) { s.Data.Size, s.Data.Used = room.Total, room.Total-room.Free })
+	n.status.Update(func(s *status.Status) { s.Data.Size, s.Data.Used = room.Total, room.Used })
 	if problem := room.Problem(); problem != "" {
 		n.status.Report("data space", problem)
 	} else {
