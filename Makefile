@@ -8,7 +8,7 @@ OUT ?= out
 # Patterns are quoted: the shell must not expand them.
 PACKAGES := ./...
 
-.PHONY: help deps build demo test test-unit test-system test-rootful bench lint vuln clean
+.PHONY: help deps build demo test test-unit test-system test-rootful soak bench lint vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,18 +36,22 @@ test-rootful: ## run the tests that need root, if this is root
 	@if [ "$$(id -u)" -eq 0 ]; then $(GO) test -tags rootful,netns ./agent/mount ./agent/network; \
 	else echo "not root: the tests of mount and network that need it are left out"; fi
 
+soak: build ## run the long tests too: power cuts, damaged disks, bad configs, reproducible builds
+	$(GO) test -tags system,soak -timeout 120m -v ./tests/...
+
 bench: build ## measure, and write docs/benchmarks.md
 	$(GO) run ./tests/bench -write docs/benchmarks.md
 
 lint: ## check format, vet, and run staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted" >&2; exit 1; fi
 	$(GO) vet $(PACKAGES)
-	$(GO) vet -tags system,rootful,netns $(PACKAGES)
-	$(GO) tool staticcheck -tags system,rootful,netns $(PACKAGES)
+	$(GO) vet -tags system,soak,rootful,netns $(PACKAGES)
+	$(GO) tool staticcheck -tags system,soak,rootful,netns $(PACKAGES)
 	@$(GO) mod tidy -diff
 
 vuln: ## look for known vulnerabilities (needs the Go vulnerability database, or GOVULNDB)
 	$(GO) tool govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) $(PACKAGES)
 
 clean: ## remove what was built; the cache stays
-	rm -rf bin $(OUT)
+	rm -rf bin
+	rm -f $(OUT)/skerry-* $(OUT)/SHA256SUMS

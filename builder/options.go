@@ -86,7 +86,7 @@ func readCommit(ctx context.Context, source string) (commit, error) {
 		out, err := exec.CommandContext(ctx, "git", append([]string{"-C", source}, args...)...).Output()
 		return strings.TrimSpace(string(out)), err
 	}
-	if out, err := git("log", "-1", "--format=%H %ct"); err == nil {
+	if out, err := git("-c", "log.showSignature=false", "log", "-1", "--format=%H %ct"); err == nil {
 		hash, seconds, _ := strings.Cut(out, " ")
 		unix, err := strconv.ParseInt(seconds, 10, 64)
 		if err != nil {
@@ -94,7 +94,7 @@ func readCommit(ctx context.Context, source string) (commit, error) {
 		}
 		c.Hash, c.Time = hash, time.Unix(unix, 0).UTC()
 		c.Version = "0.0.0-" + hash[:12]
-		if tag, err := git("describe", "--tags", "--match", "v[0-9]*"); err == nil {
+		if tag, err := git("describe", "--tags", "--abbrev=12", "--match", "v[0-9]*"); err == nil {
 			c.Version = strings.TrimPrefix(tag, "v")
 		}
 		if changed, err := git("status", "--porcelain", "--untracked-files=normal"); err == nil && changed != "" {
@@ -110,9 +110,6 @@ func readCommit(ctx context.Context, source string) (commit, error) {
 	}
 	if c.Time.IsZero() {
 		return c, errors.New("the time of the build is unknown: build from a git checkout, or set SOURCE_DATE_EPOCH")
-	}
-	if c.Version == "" {
-		return c, nil
 	}
 	return c, nil
 }

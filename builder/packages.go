@@ -172,7 +172,8 @@ func lockedPackages(file string, want *board.Board) ([]debian.Package, error) {
 		return nil, err
 	}
 	var packages []debian.Package
-	return packages, json.Unmarshal(text, &packages)
+	err = json.Unmarshal(text, &packages)
+	return packages, err
 }
 
 // unpackPackages extracts every package into a folder of the cache of its own.

@@ -31,13 +31,11 @@ func (n *node) startClock(ctx context.Context) error {
 	if err := n.clock.ReadRTC(); err != nil {
 		n.log.Warn("the hardware clock is not used", "err", err)
 	}
-	if err := n.clock.SetFloor(n.release.buildTime, saved); err != nil {
-		return err
-	}
+	err = n.clock.SetFloor(n.release.buildTime, saved)
 	ctx, n.stopClock = context.WithCancel(ctx)
 	n.clocked = make(chan error, 1)
 	go func() { n.clocked <- n.clock.Run(ctx) }()
-	return nil
+	return err
 }
 
 // defaultTimeServers are asked when neither the node config nor DHCP names one.
@@ -55,7 +53,7 @@ func (n *node) showClock(s clock.State) {
 
 // saveClock stops following time servers and saves the time.
 func (n *node) saveClock(ctx context.Context) error {
-	if n.clock == nil {
+	if n.stopClock == nil {
 		return nil
 	}
 	n.stopClock()

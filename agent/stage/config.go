@@ -34,7 +34,8 @@ func (n *node) applyConfig(context.Context) error {
 	if n.bootConfigErr != nil {
 		config, what := n.lastConfig()
 		n.config = config
-		problem = fmt.Errorf("%w\nthe node runs with %s", n.bootConfigErr, what)
+		// What counts comes first: a list of mistakes is cut when it is long.
+		problem = fmt.Errorf("the node runs with %s: %w", what, n.bootConfigErr)
 	} else if n.dataMounted && n.bootConfig != nil {
 		if err := identity.KeepConfig(stateDir, n.bootConfig); err != nil {
 			n.log.Warn("the node config is not kept on data", "err", err)
@@ -65,7 +66,7 @@ func (n *node) lastConfig() (*nodeconfig.Config, string) {
 			n.log.Warn("the last node config cannot be used", "err", err)
 		}
 	}
-	return defaultConfig(), "the defaults: no earlier config is known"
+	return defaultConfig(), "the defaults, for no earlier config is known"
 }
 
 // defaultConfig is what an empty node config means.

@@ -31,6 +31,9 @@ func (n *node) modules(ctx context.Context) error {
 
 // coldplug loads drivers for the devices that are wanted now.
 func (n *node) coldplug(ctx context.Context) {
+	if n.hotplug == nil {
+		return
+	}
 	if err := n.hotplug.Coldplug(ctx); err != nil && ctx.Err() == nil {
 		n.log.Warn("drivers are missing", "err", err)
 	}

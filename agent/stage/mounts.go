@@ -27,10 +27,12 @@ var mountModules = []string{"overlay", "ext4", "vfat", "nls_cp437", "nls_ascii"}
 // also begins to load drivers, which takes longest on a slow machine.
 func (n *node) mounts(ctx context.Context) error {
 	if err := n.startModules(ctx); err != nil {
-		return err
+		// File systems may be built in: what is wrong shows below.
+		n.status.Report("modules", err.Error())
 	}
 	results, err := mount.Apply(mount.Linux{}, "/", mount.RootTable())
 	if err != nil {
+		n.bootConfigErr = err
 		return err
 	}
 	for _, r := range results {
@@ -42,7 +44,8 @@ func (n *node) mounts(ctx context.Context) error {
 	if err := n.mountData(ctx); err != nil {
 		return errors.Join(err, dataInMemory(), n.loadIdentity())
 	}
-	return nil
+	n.persistLog(ctx)
+	return n.loadIdentity()
 }
 
 // startModules opens the way for drivers and loads what the mounts need; the
@@ -123,8 +126,7 @@ func (n *node) mountData(ctx context.Context) error {
 	}
 	n.status.Update(func(s *status.Status) { s.Data = status.Data{Device: result.Device, Size: result.Bytes} })
 	n.measureData()
-	n.persistLog(ctx)
-	return n.loadIdentity()
+	return nil
 }
 
 // loadIdentity reads who the node is. Without data it is somebody else at each

@@ -28,6 +28,7 @@ const (
 // startNetwork names the node, brings its interfaces up, and waits a while for
 // an address.
 func (n *node) startNetwork(ctx context.Context) error {
+	n.newClock()
 	n.hostname = n.config.Hostname
 	if n.hostname == "" {
 		n.hostname = nodeconfig.DefaultHostname(n.release.board, firstMAC(netClass))
@@ -36,7 +37,6 @@ func (n *node) startNetwork(ctx context.Context) error {
 		return err
 	}
 	n.status.Update(func(s *status.Status) { s.Hostname = n.hostname })
-	n.newClock()
 	var leases string
 	if n.dataMounted {
 		leases = stateDir + "/leases"

@@ -88,7 +88,7 @@ func Root(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.startLog(ctx)
+	n.startLog()
 	n.startConsole(ctx)
 	requests := n.startInit(ctx)
 	n.log.Info("root stage", "release", n.release.version, "slot", n.Slot, "partition", n.Partition.Node)
@@ -109,26 +109,10 @@ func Root(ctx context.Context) error {
 }
 
 // startLog opens the ring and begins to follow the kernel's log.
-func (n *node) startLog(ctx context.Context) {
+func (n *node) startLog() {
 	n.ring = logring.New(logring.DefaultBytes)
 	n.log = slog.New(n.ring.Handler("agent", slog.LevelInfo))
 	n.status = status.NewRecorder(time.Now)
-	follower := n.ring.Subscribe(ctx)
-	go func() {
-		for entry := range follower.Entries() {
-			if n.console != nil {
-				n.console.Refresh()
-			}
-			if entry.Source == "kernel" {
-				n.watchRoot(entry.Text)
-			}
-		}
-	}()
-	go func() {
-		if err := n.ring.ReadKernel(ctx, "/dev/kmsg"); err != nil && ctx.Err() == nil {
-			n.log.Warn("the kernel's log is not followed", "err", err)
-		}
-	}()
 }
 
 // watchRoot reports what dm-verity refuses to read.
@@ -156,6 +140,20 @@ func (n *node) startConsole(ctx context.Context) {
 	n.console = console.New(console.Options{Status: n.status, Tail: tail, Log: n.log})
 	n.console.Open(ctx, console.Find("/sys/class/tty/console/active", "/dev"))
 	go n.console.Run(ctx)
+	follower := n.ring.Subscribe(ctx)
+	go func() {
+		for entry := range follower.Entries() {
+			n.console.Refresh()
+			if entry.Source == "kernel" {
+				n.watchRoot(entry.Text)
+			}
+		}
+	}()
+	go func() {
+		if err := n.ring.ReadKernel(ctx, "/dev/kmsg"); err != nil && ctx.Err() == nil {
+			n.log.Warn("the kernel's log is not followed", "err", err)
+		}
+	}()
 }
 
 // startInit takes over the duties of a first process.

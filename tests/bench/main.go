@@ -1,0 +1,142 @@
+// Command bench measures Skerry and writes what it found as tables: how long
+// builds take, how large images are, how long nodes boot. `make bench` runs it.
+//
+// It promises medians of several runs, and next to each figure a named
+// alternative that was measured in the same run, or the budget it is held to.
+// It judges nothing: no figure makes it fail. What cannot be measured here is
+// named with the reason. Whether images work is left to the system tests.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/skerry-os/skerry/builder"
+	"github.com/skerry-os/skerry/builder/cache"
+)
+
+func main() {
+	// The kernel ends a VM when the thread that started it ends; the main
+	// thread is there until the process is gone.
+	runtime.LockOSThread()
+	os.Exit(run(os.Stdout, os.Stderr, os.Args[1:]))
+}
+
+// options are the command line.
+type options struct {
+	runs  int
+	boots int
+	only  []string
+	cold  bool
+	write string
+}
+
+func (o options) wants(part string) bool { return slices.Contains(o.only, part) }
+
+// run is main without the process around it.
+func run(stdout, stderr io.Writer, args []string) int {
+	var o options
+	names := make([]string, len(parts))
+	for i, p := range parts {
+		names[i] = p.name
+	}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.IntVar(&o.runs, "runs", 5, "builds to take the median of")
+	flags.IntVar(&o.boots, "boots", 5, "boots to take the median of, of each kind")
+	flags.BoolVar(&o.cold, "cold", false, "also build once with an empty cache; needs the network")
+	flags.StringVar(&o.write, "write", "", "file to write the tables to (default: standard output)")
+	only := flags.String("only", strings.Join(names, ","), "parts to measure, separated by commas")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	o.only = strings.Split(*only, ",")
+	for _, name := range o.only {
+		if !slices.Contains(names, name) {
+			fmt.Fprintf(stderr, "bench: -only %s: there is no such part: choose from %s\n", name, strings.Join(names, ", "))
+			return 2
+		}
+	}
+	if o.runs < 1 || o.boots < 1 || flags.NArg() > 0 {
+		fmt.Fprintln(stderr, "bench: -runs and -boots are at least 1, and there are no arguments")
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	page, err := bench(ctx, o, stderr)
+	if err == nil && o.write == "" {
+		_, err = stdout.Write(page)
+	} else if err == nil {
+		err = os.WriteFile(o.write, page, 0o644)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// parts are what can be measured, in the order of the page.
+var parts = []struct {
+	name string
+	run  func(context.Context, *session) error
+}{
+	{"build", measureBuilds},
+	{"size", measureSizes},
+	{"boot", measureBoots},
+}
+
+// session is one run of the benchmark: what its parts share.
+type session struct {
+	options
+	page    *page
+	log     io.Writer
+	source  string // root folder of the repository
+	builder string // the builder's program
+	cache   string // the user's cache
+	work    string // for everything else; removed at the end
+}
+
+func (s *session) logf(format string, args ...any) { fmt.Fprintf(s.log, format+"\n", args...) }
+
+// bench measures and returns the page.
+func bench(ctx context.Context, o options, log io.Writer) (_ []byte, err error) {
+	s := &session{options: o, page: &page{}, log: log}
+	if s.source, err = builder.FindSource("."); err != nil {
+		return nil, err
+	}
+	if s.cache, err = cache.DefaultDir(); err != nil {
+		return nil, err
+	}
+	if s.work, err = os.MkdirTemp("", "skerry-bench-"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(s.work)
+	s.builder = filepath.Join(s.work, "builder")
+	if _, err := s.command(ctx, s.source, nil, "go", "build", "-trimpath", "-o", s.builder, "./cmd/builder"); err != nil {
+		return nil, err
+	}
+	if err := introduce(ctx, s, time.Now()); err != nil {
+		return nil, err
+	}
+	for _, p := range parts {
+		if !o.wants(p.name) {
+			continue
+		}
+		if err := p.run(ctx, s); err != nil {
+			return nil, fmt.Errorf("measure %s: %w", p.name, err)
+		}
+	}
+	return bytes.TrimLeft(s.page.Bytes(), "\n"), nil
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/skerry-os/skerry/builder/qemu"
+	"github.com/skerry-os/skerry/tests/machine"
+)
+
+// bootTimes is what one boot took.
+type bootTimes struct {
+	kernel, agent, network time.Duration // as the node shows them
+	memory                 float64       // bytes that the agent had when the node was up
+	up                     time.Duration // from the start of QEMU to the node being up
+}
+
+const (
+	// bootDeadline is for a machine that hangs, not for a slow one.
+	bootDeadline = 15 * time.Minute
+	// pressAgain is how long the power button may go unnoticed.
+	pressAgain = 15 * time.Second
+)
+
+// boot runs a machine until its node is up, and then switches it off with its
+// power button.
+func boot(ctx context.Context, options qemu.Machine) (times bootTimes, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*bootDeadline, errors.New("the machine hangs"))
+	defer cancel()
+	args, err := options.Command()
+	if err != nil {
+		return times, err
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	// QEMU's console ends when nobody can write to it any more.
+	if _, err := cmd.StdinPipe(); err != nil {
+		return times, err
+	}
+	serial, err := cmd.StdoutPipe()
+	if err != nil {
+		return times, err
+	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	console := machine.NewConsole()
+	started := time.Now()
+	if err := cmd.Start(); err != nil {
+		return times, fmt.Errorf("start %s: %w: run `make deps`", args[0], err)
+	}
+	read := make(chan struct{})
+	go func() { console.Follow(serial); close(read) }()
+	_, err = console.Expect(`^skerry: node up: `, bootDeadline)
+	up := time.Since(started)
+	if err == nil {
+		times, err = parseBoot(console.Lines())
+		times.up = up
+		err = errors.Join(err, powerOff(ctx, options.Monitor, console, read))
+	}
+	if err != nil {
+		cancel()
+	}
+	<-read
+	if ended := cmd.Wait(); err == nil && ended != nil {
+		err = fmt.Errorf("%s: %w: %s", args[0], ended, strings.TrimSpace(stderr.String()))
+	}
+	return times, err
+}
+
+// powerOff presses the power button, again if the node takes no notice, until
+// the console has ended.
+func powerOff(ctx context.Context, monitor string, console *machine.Console, ended <-chan struct{}) error {
+	for {
+		m, err := qemu.DialMonitor(ctx, monitor)
+		if err == nil {
+			err = errors.Join(m.Execute(ctx, "system_powerdown", nil), m.Close())
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := console.Poll(`^skerry: power off: power button$`, pressAgain); err == nil {
+			break
+		}
+		select {
+		case <-ended:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		default:
+		}
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+var (
+	timesLine  = regexp.MustCompile(`^boot: kernel ([0-9.]+) s, agent ([0-9.]+) s \(network ([0-9.]+) s aside\)$`)
+	memoryLine = regexp.MustCompile(`^  agent +memory ([0-9.]+) (B|KiB|MiB|GiB)$`)
+)
+
+// parseBoot finds the node's own figures in what its console showed.
+func parseBoot(lines []string) (bootTimes, error) {
+	var b bootTimes
+	timed, weighed := false, false
+	for _, line := range lines {
+		if groups := timesLine.FindStringSubmatch(line); groups != nil {
+			timed = true
+			for i, part := range []*time.Duration{&b.kernel, &b.agent, &b.network} {
+				seconds, err := strconv.ParseFloat(groups[i+1], 64)
+				if err != nil {
+					return b, fmt.Errorf("read %q: %w", line, err)
+				}
+				*part = time.Duration(seconds * float64(time.Second))
+			}
+		}
+		if groups := memoryLine.FindStringSubmatch(line); groups != nil {
+			weighed = true
+			number, err := strconv.ParseFloat(groups[1], 64)
+			if err != nil {
+				return b, fmt.Errorf("read %q: %w", line, err)
+			}
+			b.memory = number * map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[groups[2]]
+		}
+	}
+	if !timed || !weighed {
+		return b, errors.New("the node came up and did not show its times and memory on the console")
+	}
+	return b, nil
+}

@@ -1,0 +1,153 @@
+//go:build system && soak
+
+package tests
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/skerry-os/skerry/builder/cache"
+)
+
+// The images of this run were built in the repository, with whatever the user's
+// cache held. A build of a copy in another folder, as a checkout under another
+// umask has it, in another time zone, with an empty cache and from the record
+// that the first build made of its packages, must give the same bytes.
+func TestSameCommitGivesTheSameBytesElsewhere(t *testing.T) {
+	timed(t)
+	i := built(t, "x86_64")
+	source, err := repository()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := builderCommand()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "a folder elsewhere")
+	copied, cached, output := filepath.Join(dir, "source"), filepath.Join(dir, "cache"), filepath.Join(dir, "output")
+	copyTree(t, copied, source, 0o077, "bin", "out")
+	own, err := cache.DefaultDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Packages are known by their hashes: downloading them again proves nothing.
+	linkTree(t, filepath.Join(cached, "debian"), filepath.Join(own, "debian"))
+
+	// Only a shell can give a program another umask.
+	script := `umask 077 && exec "$0" "$@"`
+	cmd := exec.Command("sh", "-c", script, program, "--source", copied, "build", "--board", i.board,
+		"--version", version, "--output", output, "--cache", cached, "--locked", i.file("manifest.json"))
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+epoch(), "TZ=Asia/Kathmandu", "LC_ALL=C", "HOME="+dir,
+		"GOCACHE="+goCache(t), "GOMODCACHE="+goEnv(t, "GOMODCACHE"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("builder build: %v\n%s", err, out)
+	}
+	for _, extension := range []string{"img", "slot", "efi", "manifest.json", "spdx.json"} {
+		first := i.file(extension)
+		second := filepath.Join(output, filepath.Base(first))
+		if out, err := exec.Command("cmp", first, second).CombinedOutput(); err != nil {
+			t.Errorf("%s differs: %s", filepath.Base(first), out)
+		}
+	}
+}
+
+// goCache is the user's cache of Go: what is compiled from the same sources is
+// the same, and the linker's work is not kept there.
+func goCache(t *testing.T) string { return goEnv(t, "GOCACHE") }
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// copyTree copies a checkout, as git would make it under a umask.
+func copyTree(t *testing.T, to, from string, umask fs.FileMode, except ...string) {
+	t.Helper()
+	walk(t, to, from, func(target, source string, entry fs.DirEntry) error {
+		for _, name := range except {
+			if source == filepath.Join(from, name) {
+				return fs.SkipDir
+			}
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		switch info.Mode().Type() {
+		case fs.ModeDir:
+			return os.Mkdir(target, 0o777&^umask)
+		case fs.ModeSymlink:
+			link, err := os.Readlink(source)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(link, target)
+		}
+		mode := fs.FileMode(0o666)
+		if info.Mode()&0o100 != 0 {
+			mode = 0o777
+		}
+		return copyFile(target, source, mode&^umask)
+	})
+}
+
+// linkTree gives a tree of files another name, and copies them where that
+// cannot be.
+func linkTree(t *testing.T, to, from string) {
+	t.Helper()
+	walk(t, to, from, func(target, source string, entry fs.DirEntry) error {
+		if entry.IsDir() {
+			return os.Mkdir(target, 0o777)
+		}
+		if os.Link(source, target) == nil {
+			return nil
+		}
+		return copyFile(target, source, 0o666)
+	})
+}
+
+func walk(t *testing.T, to, from string, each func(target, source string, entry fs.DirEntry) error) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	err := filepath.WalkDir(from, func(source string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(from, source)
+		if err != nil {
+			return err
+		}
+		return each(filepath.Join(to, relative), source, entry)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func copyFile(to, from string, mode fs.FileMode) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
