@@ -175,7 +175,7 @@ func (b *build) rootTree() (*tree.Tree, error) {
 		}
 	}
 	// What /bin links to has to exist, even where nothing is in it.
-	for _, name := range append([]string{"root", "usr/bin"}, mountPoints...) {
+	for _, name := range append([]string{"root", "usr/bin", "usr/lib64"}, mountPoints...) {
 		if err := root.AddDir(name, 0o755); err != nil {
 			return nil, err
 		}
