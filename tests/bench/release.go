@@ -70,5 +70,8 @@ func (b built) digest(ending string) string {
 	return ""
 }
 
-// steps returns what the builder said of its steps, one a line.
-func (b built) steps() string { return strings.TrimSpace(b.stderr) }
+// steps returns what the builder said of its steps, one a line. The folder is
+// of no interest to others.
+func (b built) steps() string {
+	return strings.TrimSpace(strings.ReplaceAll(b.stderr, " in "+b.dir, ""))
+}

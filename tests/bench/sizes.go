@@ -14,8 +14,8 @@ import (
 
 // The budgets of sizes.
 const (
-	imageBudget = "≤ 120 MB (x86_64)"
-	agentSize   = "≤ 20 MB"
+	imageBudget     = "≤ 120 MB (x86_64)"
+	agentSizeBudget = "≤ 20 MB"
 )
 
 // boards are those that are measured.
@@ -64,7 +64,7 @@ func measureSizes(ctx context.Context, s *session) error {
 	add("kernel image, `.efi`", "", func(m measured) int64 { return m.uki })
 	add("– kernel in it", "", func(m measured) int64 { return m.kernel })
 	add("– initramfs in it", "", func(m measured) int64 { return m.initramfs })
-	add("agent's program, stripped", agentSize, func(m measured) int64 { return m.contents[kindAgent].bytes })
+	add("agent's program, stripped", agentSizeBudget, func(m measured) int64 { return m.contents[kindAgent].bytes })
 	t.write(s.page)
 
 	s.page.paragraph("What roots hold, uncompressed:")
@@ -177,7 +177,7 @@ type share struct {
 	bytes int64
 }
 
-func (s share) String() string { return fmt.Sprintf("%s in %d files", progress.Size(s.bytes), s.files) }
+func (s share) String() string { return fmt.Sprintf("%s, files: %d", progress.Size(s.bytes), s.files) }
 
 // contents are the shares of a root by kind.
 type contents map[string]share
