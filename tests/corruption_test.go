@@ -43,7 +43,7 @@ func TestImageWithOneBitFlippedDoesNotBootAndStartsAgain(t *testing.T) {
 	}{
 		{"the agent's program", extent(t, i, "/usr/sbin/init"), `start /usr/sbin/init of slot A`},
 		{"the superblock of the root", params.Root + 1024, `mount the root of slot A on /dev/vda2`},
-		{"the top of the hash tree", params.Tree, `no partition holds its root.* vda2\b.*holds another release or none`},
+		{"the top of the hash tree", params.Tree, `no partition holds its root; .*/dev/vda2 \(slot-a\), \d+ MiB: holds another release or none`},
 	} {
 		t.Run(tc.where, func(t *testing.T) {
 			timed(t)
@@ -59,7 +59,7 @@ func TestDiskWithoutSlotsIsNamedAndTheNodeStartsAgain(t *testing.T) {
 	timed(t)
 	d := flashed(t, "x86_64")
 	machine.Run(t, "sgdisk", "-d", "2", "-d", "3", d.Path)
-	expectRestart(boot(t, d), `no partition holds its root; .*\bvda\b.*: disk; .*\bvda1\b.*: not a slot`)
+	expectRestart(boot(t, d), `no partition holds its root; .*/dev/vda, \d+ MiB: disk; /dev/vda1 \(boot\), \d+ MiB: not a slot`)
 }
 
 // expectRestart waits for the message of a boot that cannot go on, and for the

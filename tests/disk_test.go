@@ -84,7 +84,7 @@ func TestNodeComesUpWithFullData(t *testing.T) {
 	machine.Run(t, "debugfs", "-w", "-R", fmt.Sprintf("fallocate full 0 %d", blocks-40), name)
 	m := boot(t, d)
 	up := m.ExpectUp()
-	wantLine(t, up.Lines, `^skerry: problem: data: data is full: `)
+	wantLine(t, up.Lines, `^skerry: problem: data space: data is full: `)
 	wantLine(t, up.Lines, nodeLine+`2$`)
 	if up.Hostname != "shop-17" {
 		t.Errorf("the node is called %s, not shop-17", up.Hostname)

@@ -37,9 +37,9 @@ func TestPowerCutsDuringTheFirstBootAreSurvived(t *testing.T) {
 	random := rand.New(rand.NewPCG(17, 4)) // the same delays in every run
 	for i, cuts := range [][]cut{
 		{{kernelStarts, 5 * time.Second}, {makesData, 0}},
-		{{writesTable, 0}, {makesData, 2 * time.Second}},
-		{{writesTable, time.Second}, {mountsDone, 0}},
-		{{makesData, time.Second}, {networkDone, 0}},
+		{{writesTable, 0}, {makesData, 500 * time.Millisecond}},
+		{{writesTable, 300 * time.Millisecond}, {mountsDone, 0}},
+		{{makesData, 300 * time.Millisecond}, {networkDone, 0}},
 		{{servicesDone, 0}, {nodeIsUp, 3 * time.Second}},
 	} {
 		t.Run(fmt.Sprintf("disk %d", i+1), func(t *testing.T) {
@@ -47,7 +47,9 @@ func TestPowerCutsDuringTheFirstBootAreSurvived(t *testing.T) {
 			d := flashed(t, "x86_64")
 			for _, c := range cuts {
 				m := boot(t, d)
-				m.Expect(c.line)
+				if line := m.Expect(c.line + "|" + nodeIsUp); c.line != nodeIsUp && strings.HasPrefix(line[0], "skerry: node up") {
+					t.Fatalf("the node came up, and never said %q\n%s", c.line, m.Tail(20))
+				}
 				if c.delay > 0 {
 					time.Sleep(time.Duration(random.Int64N(int64(c.delay))))
 				}
