@@ -30,6 +30,7 @@ func (n *node) nodeUp(ctx context.Context) {
 	}()
 	go func() {
 		if n.supervisor != nil && n.supervisor.WaitReady(ctx) == nil {
+			n.status.Clear("services") // some may have needed longer than their phase
 			n.measureMemory()
 			n.console.NodeUp()
 		}
