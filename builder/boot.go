@@ -25,7 +25,7 @@ import (
 
 // makeInitramfs packs the agent and the modules that lead to the slot.
 func (b *build) makeInitramfs(ctx context.Context, shown *progress.Step) error {
-	selection, err := b.selectModules(b.moduleLists(func(m board.Modules) []string { return m.Initramfs }))
+	selection, err := b.selectModules(b.board.Modules.Initramfs)
 	if err != nil {
 		return err
 	}
@@ -62,9 +62,6 @@ func (b *build) makeInitramfs(ctx context.Context, shown *progress.Step) error {
 // commandLine returns the kernel command line of the release.
 func (b *build) commandLine() string {
 	arguments := slices.Clone(b.board.Kernel.Arguments)
-	for _, overlay := range b.overlays {
-		arguments = append(arguments, overlay.Kernel.Arguments...)
-	}
 	// With gpt the kernel takes the backup of a partition table whose primary
 	// was torn while partition data was added (block/partitions/efi.c).
 	if b.board.Disk.Table == board.TableGPT {

@@ -12,7 +12,6 @@ package builder
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -22,7 +21,6 @@ import (
 	"github.com/skerry-os/skerry/builder/debian"
 	"github.com/skerry-os/skerry/builder/kernel"
 	"github.com/skerry-os/skerry/builder/progress"
-	"github.com/skerry-os/skerry/builder/tree"
 	"github.com/skerry-os/skerry/release"
 	"github.com/skerry-os/skerry/verity"
 )
@@ -40,7 +38,7 @@ type build struct {
 	cache    *cache.Cache
 
 	// plan
-	board    *board.Board
+	board    *board.Board // with what the overlays add
 	overlays []*board.Overlay
 	commit   commit
 	config   []byte // the node config that goes to partition boot
@@ -55,12 +53,12 @@ type build struct {
 	modules *kernel.Modules
 
 	// artifacts; each is a file in the cache with what it depends on
-	root      *tree.Tree
-	slot      artifact
-	verity    verity.Params
-	initramfs artifact
-	uki       artifact
-	disk      artifact
+	erofsVersion string
+	slot         artifact
+	verity       verity.Params
+	initramfs    artifact
+	uki          artifact
+	disk         artifact
 }
 
 // artifact is a file made by a step. Key stands for its contents wherever a
@@ -68,12 +66,6 @@ type build struct {
 type artifact struct {
 	Path string
 	Key  string
-}
-
-// step is one named part of a build.
-type step struct {
-	name string
-	run  func(context.Context, *progress.Step) error
 }
 
 // pruneAfter is how long results that no build uses stay in the cache.
@@ -104,31 +96,23 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 		return nil, err
 	}
 	var result *Result
-	steps := []step{
-		{"plan", b.plan},
-		{"packages", b.fetchPackages},
-		{"unpack", b.unpackPackages},
-		{"agent", b.compileAgent},
-		{"modules", b.extractModules},
-		{"root", b.makeRoot},
-		{"initramfs", b.makeInitramfs},
-		{"kernel image", b.makeUKI},
-		{"disk image", b.makeDisk},
-		{"publish", func(ctx context.Context, s *progress.Step) (err error) {
+	err = p.Run(ctx, []progress.Task{
+		{Name: "plan", Run: b.plan},
+		{Name: "packages", Run: b.fetchPackages},
+		{Name: "unpack", Run: b.unpackPackages},
+		{Name: "agent", Run: b.compileAgent},
+		{Name: "modules", Run: b.extractModules},
+		{Name: "root", Run: b.makeRoot},
+		{Name: "initramfs", Run: b.makeInitramfs},
+		{Name: "kernel image", Run: b.makeUKI},
+		{Name: "disk image", Run: b.makeDisk},
+		{Name: "publish", Run: func(ctx context.Context, s *progress.Step) (err error) {
 			result, err = b.publish(ctx, s)
 			return err
 		}},
-	}
-	for _, step := range steps {
-		shown := p.Step(step.name)
-		err := step.run(ctx, shown)
-		shown.End(err)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", step.name, err)
-		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	if _, err := b.cache.Prune(time.Now(), pruneAfter); err != nil {
 		p.Warn("the cache could not be tidied: %v", err)

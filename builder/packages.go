@@ -37,6 +37,7 @@ func (b *build) plan(ctx context.Context, shown *progress.Step) error {
 		}
 		b.overlays = append(b.overlays, overlay)
 	}
+	b.board = b.board.With(b.overlays)
 	if b.Options.Config != "" {
 		if b.config, err = readConfig(b.Options.Config); err != nil {
 			return err
@@ -126,31 +127,13 @@ func (b *build) resolve(ctx context.Context, fetcher debian.Fetcher) ([]debian.P
 		return nil, err
 	}
 	requests := []debian.Request{{Name: image.Name, Alone: true}, {Name: b.board.Bootloader.Package, Alone: true}}
-	for _, name := range b.firmwarePackages() {
+	for _, name := range b.board.Firmware {
 		requests = append(requests, debian.Request{Name: name, Alone: true})
 	}
-	for _, program := range b.programs() {
+	for _, program := range b.board.Programs {
 		requests = append(requests, debian.Request{Name: program.Package})
 	}
 	return archive.Resolve(requests)
-}
-
-// programs returns the programs of board and overlays.
-func (b *build) programs() []board.Program {
-	programs := slices.Clone(b.board.Programs)
-	for _, overlay := range b.overlays {
-		programs = append(programs, overlay.Programs...)
-	}
-	return programs
-}
-
-// firmwarePackages returns the packages that firmware is taken from.
-func (b *build) firmwarePackages() []string {
-	packages := slices.Clone(b.board.Firmware)
-	for _, overlay := range b.overlays {
-		packages = append(packages, overlay.Firmware...)
-	}
-	return packages
 }
 
 // lockedPackages reads the packages recorded in the manifest of an earlier build.

@@ -21,7 +21,6 @@ import (
 
 	"github.com/skerry-os/skerry/builder/cache"
 	"github.com/skerry-os/skerry/builder/disk"
-	"github.com/skerry-os/skerry/builder/erofs"
 	"github.com/skerry-os/skerry/builder/gobuild"
 	"github.com/skerry-os/skerry/builder/progress"
 	"github.com/skerry-os/skerry/release"
@@ -160,10 +159,6 @@ func readSums(name string) (map[string]string, error) {
 
 // manifest records what this build uses.
 func (b *build) manifest(ctx context.Context) (*release.Manifest, error) {
-	tool, err := erofs.Version(ctx)
-	if err != nil {
-		return nil, err
-	}
 	goVersion, err := (gobuild.Program{Source: b.Source}).Version(ctx)
 	if err != nil {
 		return nil, err
@@ -180,7 +175,7 @@ func (b *build) manifest(ctx context.Context) (*release.Manifest, error) {
 		Time:         b.commit.Time,
 		Kernel:       b.kernel.Release,
 		Verity:       b.verity.String(),
-		Tools:        []release.Tool{{Name: "go", Version: goVersion}, {Name: "mkfs.erofs", Version: tool}},
+		Tools:        []release.Tool{{Name: "go", Version: goVersion}, {Name: "mkfs.erofs", Version: b.erofsVersion}},
 	}
 	for _, overlay := range b.overlays {
 		m.Overlays = append(m.Overlays, overlay.Name)
@@ -200,16 +195,11 @@ func (b *build) manifest(ctx context.Context) (*release.Manifest, error) {
 // a disk image takes longer than all else in a build where nothing changed.
 func (b *build) digest(ctx context.Context, a artifact) (release.Digest, error) {
 	dir, _, err := b.cache.Step(ctx, "sha256", cache.NewKey("sha256", 1).Add(filepath.Base(a.Path), a.Key), func(dir string) error {
-		file, err := os.Open(a.Path)
+		sum, err := disk.Digest(ctx, a.Path)
 		if err != nil {
 			return err
 		}
-		defer file.Close()
-		sum := sha256.New()
-		if _, err := io.Copy(sum, file); err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(dir, "sum"), []byte(hex.EncodeToString(sum.Sum(nil))), 0o644)
+		return os.WriteFile(filepath.Join(dir, "sum"), []byte(release.Digest(sum).String()), 0o644)
 	})
 	if err != nil {
 		return release.Digest{}, err

@@ -90,28 +90,17 @@ func (b *build) selectModules(lists []string) (*kernel.Selection, error) {
 	return b.modules.Select(entries...)
 }
 
-// moduleLists returns the lists of board and overlays that pick chooses.
-func (b *build) moduleLists(pick func(board.Modules) []string) []string {
-	lists := slices.Clone(pick(b.board.Modules))
-	for _, overlay := range b.overlays {
-		lists = append(lists, pick(overlay.Modules)...)
-	}
-	return lists
-}
-
 // makeRoot makes the slot image: root file system and hash tree.
 func (b *build) makeRoot(ctx context.Context, shown *progress.Step) error {
 	root, err := b.rootTree()
 	if err != nil {
 		return err
 	}
-	b.root = root
 	digest, err := root.Digest()
 	if err != nil {
 		return err
 	}
-	tool, err := erofs.Version(ctx)
-	if err != nil {
+	if b.erofsVersion, err = erofs.Version(ctx); err != nil {
 		return err
 	}
 	id := uuid.NewSHA1(namespace, []byte("root "+b.board.Name))
@@ -120,7 +109,7 @@ func (b *build) makeRoot(ctx context.Context, shown *progress.Step) error {
 		compression = erofs.LZ4HC
 	}
 	salt := uuid.NewSHA1(namespace, []byte("verity salt "+b.board.Name))
-	key := cache.NewKey("slot", 1).Add("tree", digest).Add("tool", tool).Add("uuid", id.String()).
+	key := cache.NewKey("slot", 1).Add("tree", digest).Add("tool", b.erofsVersion).Add("uuid", id.String()).
 		Add("compression", string(compression)).Add("salt", salt.String())
 	b.slot, err = b.file(ctx, shown, "slot", key, func(path string) error {
 		return makeSlot(ctx, path, erofs.Options{Tree: root, UUID: id, Time: rootTime, Compression: compression}, salt[:])
@@ -186,7 +175,7 @@ func (b *build) rootTree() (*tree.Tree, error) {
 	if err := b.addPrograms(root); err != nil {
 		return nil, err
 	}
-	selection, err := b.selectModules(b.moduleLists(func(m board.Modules) []string { return m.Root }))
+	selection, err := b.selectModules(b.board.Modules.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +220,7 @@ func (b *build) addAgent(root *tree.Tree) error {
 func (b *build) addPrograms(root *tree.Tree) error {
 	candidates := tree.New()
 	for _, p := range b.packages {
-		if strings.HasPrefix(p.Name, "linux-image-") || slices.Contains(b.firmwarePackages(), p.Name) {
+		if strings.HasPrefix(p.Name, "linux-image-") || slices.Contains(b.board.Firmware, p.Name) {
 			continue // thousands of files, and no program
 		}
 		files := tree.New()
@@ -247,7 +236,7 @@ func (b *build) addPrograms(root *tree.Tree) error {
 		}
 	}
 	var paths []string
-	for _, program := range b.programs() {
+	for _, program := range b.board.Programs {
 		paths = append(paths, program.Files...)
 	}
 	closure, err := elfdeps.Closure(candidates, paths)
@@ -260,7 +249,7 @@ func (b *build) addPrograms(root *tree.Tree) error {
 // addFirmware adds the firmware files that modules may ask for, as far as the
 // board's firmware packages have them. Many that modules name were never published.
 func (b *build) addFirmware(root *tree.Tree, names []string) error {
-	for _, pkg := range b.firmwarePackages() {
+	for _, pkg := range b.board.Firmware {
 		for _, base := range []string{"usr/lib/firmware", "lib/firmware"} {
 			dir := filepath.Join(b.unpacked[pkg], base)
 			for _, name := range names {

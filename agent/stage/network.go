@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,21 +126,21 @@ func networkConfig(c nodeconfig.Network) network.Config {
 		if i.Match.MAC != nil {
 			out.Match.MAC = net.HardwareAddr(i.Match.MAC[:])
 		}
-		if i.Gateway.Is4() {
-			out.Gateway4 = i.Gateway
-		} else {
-			out.Gateway6 = i.Gateway
-		}
+		out.Gateway4, out.Gateway6 = gateways(i.Gateway)
 		for _, v := range i.VLANs {
 			vlan := network.VLAN{ID: v.ID, Addresses: v.Addresses, MTU: v.MTU, DHCP: v.DHCP}
-			if v.Gateway.Is4() {
-				vlan.Gateway4 = v.Gateway
-			} else {
-				vlan.Gateway6 = v.Gateway
-			}
+			vlan.Gateway4, vlan.Gateway6 = gateways(v.Gateway)
 			out.VLANs = append(out.VLANs, vlan)
 		}
 		config.Interfaces = append(config.Interfaces, out)
 	}
 	return config
+}
+
+// gateways sorts a gateway by its family; the other is the zero Addr.
+func gateways(a netip.Addr) (v4, v6 netip.Addr) {
+	if a.Is4() {
+		return a, v6
+	}
+	return v4, a
 }

@@ -4,6 +4,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/skerry-os/skerry/builder/typo"
 )
 
 // provides yields the names of a Provides field with their versions, "" where
@@ -52,7 +54,7 @@ func (a *Archive) near(name string) []string {
 		case len(name) >= 4 && strings.HasPrefix(other, name):
 			d = 1
 		case len(other)-len(name) < far && len(name)-len(other) < far:
-			d = editDistance(name, other)
+			d = typo.Distance(name, other)
 		}
 		if d < far && d < len(name)/2 {
 			best[other] = d
@@ -72,26 +74,4 @@ func (a *Archive) near(name string) []string {
 		return strings.Compare(x, y)
 	})
 	return names[:min(len(names), 3)]
-}
-
-// editDistance is the number of letters to insert, drop or change
-// (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next := min(row[j]+1, row[j+1]+1, diagonal+cost)
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }

@@ -173,26 +173,15 @@ func inspect(ctx context.Context, path string, o Options) (report *Report, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, remove(i.workDir)) }()
-	for _, step := range []struct {
-		name string
-		run  func(context.Context, *progress.Step) error
-	}{
-		{"partition table", i.checkTable},
-		{"boot", i.checkBoot},
-		{"kernel images", i.checkKernelImages},
-		{"slots", i.checkSlots},
-		{"root", i.checkRoots},
-		{"manifest", i.checkManifest},
-	} {
-		shown := i.progress.Step(step.name)
-		err := step.run(ctx, shown)
-		shown.End(err)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", step.name, err)
-		}
+	if err := i.progress.Run(ctx, []progress.Task{
+		{Name: "partition table", Run: i.checkTable},
+		{Name: "boot", Run: i.checkBoot},
+		{Name: "kernel images", Run: i.checkKernelImages},
+		{Name: "slots", Run: i.checkSlots},
+		{Name: "root", Run: i.checkRoots},
+		{Name: "manifest", Run: i.checkManifest},
+	}); err != nil {
+		return nil, err
 	}
 	if i.more > 0 {
 		i.Findings = append(i.Findings, Finding{"image", fmt.Sprintf("%d more findings are left out.", i.more)})

@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/skerry-os/skerry/builder/disk"
 	"github.com/skerry-os/skerry/builder/progress"
 	"github.com/skerry-os/skerry/release"
 )
@@ -36,7 +36,7 @@ func (i *inspection) checkManifest(ctx context.Context, shown *progress.Step) er
 	}
 	i.compareManifest(name, m)
 	for _, a := range m.Artifacts {
-		if err := i.checkArtifact(ctx, shown, dir, name, a); err != nil {
+		if err := i.checkArtifact(ctx, dir, name, a); err != nil {
 			return err
 		}
 	}
@@ -84,16 +84,12 @@ func (i *inspection) compareManifest(name string, m *release.Manifest) {
 
 // checkArtifact compares one file with what the manifest says of it. Files
 // that are not there were not copied along.
-func (i *inspection) checkArtifact(ctx context.Context, shown *progress.Step, dir, manifest string, a release.Artifact) error {
-	file, err := os.Open(filepath.Join(dir, a.Name))
+func (i *inspection) checkArtifact(ctx context.Context, dir, manifest string, a release.Artifact) error {
+	name := filepath.Join(dir, a.Name)
+	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
@@ -101,12 +97,11 @@ func (i *inspection) checkArtifact(ctx context.Context, shown *progress.Step, di
 		i.find(a.Name, "It has %d bytes, and %s says %d.", info.Size(), manifest, a.Size)
 		return nil
 	}
-	sum := sha256.New()
-	counted := &counter{r: file, total: a.Size, shown: shown}
-	if err := copyContext(ctx, sum, io.NewSectionReader(counted, 0, a.Size)); err != nil {
+	sum, err := disk.Digest(ctx, name)
+	if err != nil {
 		return err
 	}
-	if digest := release.Digest(sum.Sum(nil)); digest != a.SHA256 {
+	if digest := release.Digest(sum); digest != a.SHA256 {
 		i.find(a.Name, "It has the SHA-256 %s, and %s says %s: it was changed, or not copied completely.", digest, manifest, a.SHA256)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/skerry-os/skerry/builder/typo"
 	"github.com/skerry-os/skerry/kmod"
 )
 
@@ -22,7 +23,7 @@ func (m *Modules) suggest(pattern string) string {
 	var near []candidate
 	limit := max(1, min(3, len(pattern)/3))
 	consider := func(name string) {
-		d := distance(pattern, name)
+		d := typo.Distance(pattern, name)
 		if d > limit && (len(pattern) < 4 || !strings.Contains(name, pattern)) {
 			return
 		}
@@ -64,25 +65,4 @@ func (m *Modules) suggestFolder(pattern string) string {
 		}
 	}
 	return "there is no such folder below kernel/; patterns are paths without .ko"
-}
-
-// distance is the Levenshtein distance.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

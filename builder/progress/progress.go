@@ -5,6 +5,7 @@
 package progress
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -86,6 +87,29 @@ func (p *Progress) Step(name string) *Step {
 			}), decor.Elapsed(decor.ET_STYLE_GO)))
 	}
 	return s
+}
+
+// Task is a named piece of work.
+type Task struct {
+	Name string
+	Run  func(context.Context, *Step) error
+}
+
+// Run runs tasks in order, each as a step, and ends with the first that fails.
+// Its error begins with the task's name, or is that of the context.
+func (p *Progress) Run(ctx context.Context, tasks []Task) error {
+	for _, task := range tasks {
+		step := p.Step(task.Name)
+		err := task.Run(ctx, step)
+		step.End(err)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", task.Name, err)
+		}
+	}
+	return nil
 }
 
 // Bytes says how far the step is; total may grow while it runs.

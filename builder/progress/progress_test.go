@@ -2,6 +2,7 @@ package progress
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -44,5 +45,23 @@ func TestDurationAndSizeBoundaries(t *testing.T) {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
 		}
+	}
+}
+
+func TestTasksEndWithTheFirstThatFails(t *testing.T) {
+	var out bytes.Buffer
+	broken := errors.New("broken")
+	ran := 0
+	count := func(context.Context, *Step) error { ran++; return nil }
+	err := New(&out).Run(t.Context(), []Task{
+		{"first", count}, {"second", func(context.Context, *Step) error { return broken }}, {"third", count},
+	})
+	if !errors.Is(err, broken) || err.Error() != "second: broken" || ran != 1 {
+		t.Errorf("%d tasks ran well, then %v", ran, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err = New(&out).Run(ctx, []Task{{"first", func(context.Context, *Step) error { cancel(); return broken }}, {"second", count}})
+	if err != context.Canceled || ran != 1 {
+		t.Errorf("cancelled: %v", err)
 	}
 }
