@@ -19,6 +19,7 @@ import (
 	"github.com/skerry-os/skerry/builder/progress"
 	"github.com/skerry-os/skerry/builder/tree"
 	"github.com/skerry-os/skerry/builder/uki"
+	"github.com/skerry-os/skerry/fat"
 	"github.com/skerry-os/skerry/loaderconf"
 	"github.com/skerry-os/skerry/verity"
 )
@@ -167,8 +168,8 @@ func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
 			return err
 		}
 		defer image.Close()
-		fat := disk.FATOptions{Label: "SKERRY-BOOT", VolumeID: seed.ID(), Time: b.commit.Time}
-		if err := image.MakeBoot(ctx, boot, fat); err != nil {
+		options := fat.Options{Label: "SKERRY-BOOT", VolumeID: seed.ID(), Time: b.commit.Time}
+		if err := image.MakeBoot(ctx, boot, options); err != nil {
 			return err
 		}
 		slot, err := os.Open(b.slot.Path)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skerry-os/skerry/builder/disk"
 	"github.com/skerry-os/skerry/builder/tree"
+	"github.com/skerry-os/skerry/fat"
 )
 
 func TestBoardComesFromTheImagesName(t *testing.T) {
@@ -34,7 +35,7 @@ func TestMachineGetsACopyWithItsConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := made.MakeBoot(t.Context(), tree.New(), disk.FATOptions{Label: "X"}); err != nil {
+	if err := made.MakeBoot(t.Context(), tree.New(), fat.Options{Label: "X"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := made.Close(); err != nil {

@@ -13,12 +13,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/skerry-os/skerry/builder/tree"
+	"github.com/skerry-os/skerry/fat"
 )
 
 var (
 	testSeed    = uuid.MustParse("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 	testTime    = time.Date(2025, 3, 1, 12, 30, 42, 0, time.UTC)
-	testOptions = FATOptions{Label: "SKERRY-BOOT", VolumeID: 0x1234abcd, Time: testTime}
+	testOptions = fat.Options{Label: "SKERRY-BOOT", VolumeID: 0x1234abcd, Time: testTime}
 )
 
 func layout(bootMiB int64) Layout {
@@ -114,39 +115,21 @@ func fill(t testing.TB, files map[string][]byte) *tree.Tree {
 	return tr
 }
 
-// sample is a boot partition as an image has it, and some less friendly names.
+// sample is what partition boot of an image has, and an empty directory.
 func sample(t testing.TB) *tree.Tree {
-	files := map[string][]byte{
-		"EFI/BOOT/BOOTX64.EFI":                   bytes.Repeat([]byte("boot"), 30_000),
-		"EFI/Linux/skerry-2025.3.1+abc.efi":      bytes.Repeat([]byte("kernel!"), 1_000_001),
-		"loader/loader.conf":                     []byte("timeout 0\n"),
-		"skerry.yaml":                            []byte("hostname: a\n"),
-		"empty":                                  nil,
-		"a.yaml":                                 []byte("short names of this"),
-		"a.yams":                                 []byte("and this are alike"),
-		"foobar":                                 []byte("1"),
-		"foo bar":                                []byte("2"),
-		".hidden":                                []byte("3"),
-		"exactly-26-characters-long":             []byte("4"),
-		"exactly-13.ch":                          []byte("5"),
-		"UPPER.TXT":                              []byte("6"),
-		"two.dots.tar.gz":                        []byte("7"),
-		"plus+comma,semicolon;equals=[brackets]": []byte("8"),
-		"deep/deeper/deepest/" + string(long(200)):  []byte("9"),
-		"deep/deeper/deepest/" + string(long(255)):  []byte("10"),
-		"deep/deeper/deepest/x" + string(long(198)): []byte("11"),
-	}
-	for n := range 60 {
-		files[fmt.Sprintf("many/file with a long name %d.config", n)] = []byte{byte(n)}
-	}
-	tr := fill(t, files)
+	t.Helper()
+	tr := fill(t, map[string][]byte{
+		"EFI/BOOT/BOOTX64.EFI":              bytes.Repeat([]byte("boot"), 30_000),
+		"EFI/Linux/skerry-2025.3.1+abc.efi": bytes.Repeat([]byte("kernel!"), 1_000_001),
+		"loader/loader.conf":                []byte("timeout 0\n"),
+		"skerry.yaml":                       []byte("hostname: a\n"),
+		"empty":                             nil,
+	})
 	if err := tr.AddDir("nothing", 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return tr
 }
-
-func long(n int) []byte { return bytes.Repeat([]byte("n"), n) }
 
 // image makes an image with a boot partition and closes it.
 func image(t testing.TB, bootMiB int64, tr *tree.Tree) string {

@@ -14,6 +14,7 @@ import (
 	"github.com/skerry-os/skerry/builder/disk"
 	"github.com/skerry-os/skerry/builder/progress"
 	"github.com/skerry-os/skerry/builder/uki"
+	"github.com/skerry-os/skerry/fat"
 	"github.com/skerry-os/skerry/loaderconf"
 	"github.com/skerry-os/skerry/nodeconfig"
 )
@@ -61,7 +62,7 @@ func (i *inspection) checkBoot(_ context.Context, shown *progress.Step) error {
 	}
 	p.Used = checkFAT(i.Report, r, p.Size)
 	var err error
-	if i.boot, err = disk.OpenFAT(r, p.Size); err != nil {
+	if i.boot, err = fat.Open(r, p.Size); err != nil {
 		i.find(disk.Boot, "Its files cannot be read: %v.", err)
 		return nil
 	}
@@ -169,7 +170,7 @@ func (i *inspection) readBoot(name string) ([]byte, error) {
 }
 
 // openBoot opens a file of partition boot.
-func openBoot(boot *disk.FAT, name string) (io.ReaderAt, int64, error) {
+func openBoot(boot *fat.FS, name string) (io.ReaderAt, int64, error) {
 	file, err := boot.Open(name)
 	if err != nil {
 		return nil, 0, err

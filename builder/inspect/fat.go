@@ -8,12 +8,13 @@ import (
 	"slices"
 
 	"github.com/skerry-os/skerry/builder/disk"
+	"github.com/skerry-os/skerry/fat"
 )
 
-// fat is a FAT32 file system that is being checked (Microsoft FAT
-// specification, version 1.03). It is read apart from package disk, whose
+// fatCheck is a FAT32 file system that is being checked (Microsoft FAT
+// specification, version 1.03). It is read apart from package fat, whose
 // reader gives up at the first damage: a checker has to go on.
-type fat struct {
+type fatCheck struct {
 	report *Report
 	r      io.ReaderAt
 
@@ -44,7 +45,7 @@ const (
 // checkFAT checks the FAT32 file system in the first size bytes of r and
 // returns how many bytes its files use.
 func checkFAT(report *Report, r io.ReaderAt, size int64) (used int64) {
-	v := &fat{report: report, r: r}
+	v := &fatCheck{report: report, r: r}
 	boot := make([]byte, sectorBytes)
 	if _, err := r.ReadAt(boot, 0); err != nil {
 		v.find("The boot sector cannot be read: %v.", err)
@@ -54,8 +55,8 @@ func checkFAT(report *Report, r io.ReaderAt, size int64) (used int64) {
 		v.find("It is no FAT32 file system: %v.", err)
 		return 0
 	}
-	if clusters := len(v.table) - 2; clusters < disk.MinClusters {
-		v.find("It has %d clusters: with fewer than %d, firmware may take it for FAT16.", clusters, disk.MinClusters)
+	if clusters := len(v.table) - 2; clusters < fat.MinClusters {
+		v.find("It has %d clusters: with fewer than %d, firmware may take it for FAT16.", clusters, fat.MinClusters)
 	}
 	v.checkReserved(boot)
 	v.checkTables()
@@ -69,11 +70,11 @@ func checkFAT(report *Report, r io.ReaderAt, size int64) (used int64) {
 	return used
 }
 
-func (v *fat) find(format string, args ...any) { v.report.find(disk.Boot, format, args...) }
+func (v *fatCheck) find(format string, args ...any) { v.report.find(disk.Boot, format, args...) }
 
 // readBootSector reads the parameters (sections 3.1 and 3.3) and the first
 // allocation table.
-func (v *fat) readBootSector(b []byte, size int64) error {
+func (v *fatCheck) readBootSector(b []byte, size int64) error {
 	le := binary.LittleEndian
 	if b[510] != 0x55 || b[511] != 0xaa {
 		return errors.New("its first sector has no signature 55 AA")
@@ -121,7 +122,7 @@ func (v *fat) readBootSector(b []byte, size int64) error {
 
 // checkReserved checks the backup of the boot sector, the flags that say that
 // the file system was left in the middle of a change, and the media byte.
-func (v *fat) checkReserved(boot []byte) {
+func (v *fatCheck) checkReserved(boot []byte) {
 	backup := int64(binary.LittleEndian.Uint16(boot[50:])) * v.sectorBytes
 	if backup == 0 || backup >= v.fatOffset {
 		v.find("There is no backup of the boot sector.")
@@ -145,7 +146,7 @@ func (v *fat) checkReserved(boot []byte) {
 }
 
 // checkTables compares the copies of the allocation table.
-func (v *fat) checkTables() {
+func (v *fatCheck) checkTables() {
 	const step = 64 << 10
 	first, other := make([]byte, step), make([]byte, step)
 	for n := int64(1); n < v.fatCount; n++ {
@@ -173,7 +174,7 @@ func (v *fat) checkTables() {
 // claim follows the chain of clusters from first for the file of that name,
 // and returns it up to the first damage. Each cluster is claimed once, so all
 // calls together take no longer than the table is long.
-func (v *fat) claim(name string, first uint32) (chain []uint32, ok bool) {
+func (v *fatCheck) claim(name string, first uint32) (chain []uint32, ok bool) {
 	v.names = append(v.names, name)
 	self := int32(len(v.names))
 	for c := first; c < lastCluster; c = v.table[c] {
@@ -199,7 +200,7 @@ func (v *fat) claim(name string, first uint32) (chain []uint32, ok bool) {
 
 // checkLost looks for clusters that are in use by nobody, and compares the
 // number of free ones with the FSInfo sector (section 5).
-func (v *fat) checkLost(boot []byte) {
+func (v *fatCheck) checkLost(boot []byte) {
 	lost, first, free := 0, 0, uint32(0)
 	for c := 2; c < len(v.table); c++ {
 		switch {

@@ -4,14 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/skerry-os/skerry/builder/disk"
-	"github.com/skerry-os/skerry/builder/tree"
+	"github.com/skerry-os/skerry/fat"
 )
 
 const fatBytes = 34 << 20
@@ -19,28 +19,33 @@ const fatBytes = 34 << 20
 // fatImage makes a file system with a few files, one of several clusters.
 func fatImage(t testing.TB) string {
 	t.Helper()
-	files := tree.New()
-	for name, contents := range map[string][]byte{
-		"EFI/BOOT/BOOTX64.EFI":       bytes.Repeat([]byte("boot"), 5000),
-		"EFI/Linux/skerry-1.2.0.efi": bytes.Repeat([]byte("kernel"), 5000),
-		"loader/loader.conf":         []byte("timeout 0\n"),
-		"empty":                      nil,
-	} {
-		if err := files.AddBytes(name, 0o644, contents); err != nil {
-			t.Fatal(err)
-		}
+	folder := func(name string) fat.File { return fat.File{Path: name, Dir: true} }
+	file := func(name, contents string) fat.File {
+		return fat.File{Path: name, Size: int64(len(contents)), Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader(contents)), nil
+		}}
+	}
+	files := []fat.File{
+		folder("EFI"),
+		folder("EFI/BOOT"),
+		file("EFI/BOOT/BOOTX64.EFI", strings.Repeat("boot", 5000)),
+		folder("EFI/Linux"),
+		file("EFI/Linux/skerry-1.2.0.efi", strings.Repeat("kernel", 5000)),
+		file("empty", ""),
+		folder("loader"),
+		file("loader/loader.conf", "timeout 0\n"),
 	}
 	name := filepath.Join(t.TempDir(), "boot.fat")
-	file, err := os.Create(name)
+	made, err := os.Create(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	if err := file.Truncate(fatBytes); err != nil {
+	defer made.Close()
+	if err := made.Truncate(fatBytes); err != nil {
 		t.Fatal(err)
 	}
-	if err := disk.MakeFAT(context.Background(), file, 0, fatBytes, files,
-		disk.FATOptions{Label: "SKERRY-BOOT", VolumeID: 1, Time: testTime}); err != nil {
+	if err := fat.Make(context.Background(), made, 0, fatBytes, files,
+		fat.Options{Label: "SKERRY-BOOT", VolumeID: 1, Time: testTime}); err != nil {
 		t.Fatal(err)
 	}
 	return name
@@ -48,7 +53,7 @@ func fatImage(t testing.TB) string {
 
 // damaged is a file system that a test changes.
 type damaged struct {
-	*fat
+	*fatCheck
 	t    testing.TB
 	name string
 }
@@ -60,7 +65,7 @@ func openDamaged(t testing.TB, name string) *damaged {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { file.Close() })
-	v := &fat{report: &Report{}, r: file}
+	v := &fatCheck{report: &Report{}, r: file}
 	boot := make([]byte, sectorBytes)
 	if _, err := file.ReadAt(boot, 0); err != nil {
 		t.Fatal(err)
@@ -301,7 +306,7 @@ func FuzzCheckFAT(f *testing.F) {
 		}
 		// What the checker finds good, the reader must be able to read.
 		if len(r.Findings) == 0 || len(r.Findings) == 1 && strings.Contains(r.Findings[0].What, "with fewer than") {
-			if _, err := disk.OpenFAT(bytes.NewReader(b), int64(len(b))); err != nil {
+			if _, err := fat.Open(bytes.NewReader(b), int64(len(b))); err != nil {
 				t.Errorf("no findings, but: %v", err)
 			}
 		}

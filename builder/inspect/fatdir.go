@@ -38,7 +38,7 @@ func (d directory) String() string {
 
 // checkTree walks all directories. The order is breadth first, and who claims
 // a cluster twice is not walked, so that a circle ends.
-func (v *fat) checkTree() {
+func (v *fatCheck) checkTree() {
 	todo := []directory{{first: v.root}}
 	for ; len(todo) > 0; todo = todo[1:] {
 		d := todo[0]
@@ -71,7 +71,7 @@ type scan struct {
 
 // checkDirectory checks the entries in a chain and returns the directories
 // among them.
-func (v *fat) checkDirectory(d directory, chain []uint32) []directory {
+func (v *fatCheck) checkDirectory(d directory, chain []uint32) []directory {
 	s := &scan{directory: d, taken: map[string]bool{}}
 	b := make([]byte, v.clusterBytes)
 	index := 0
@@ -98,14 +98,14 @@ func (v *fat) checkDirectory(d directory, chain []uint32) []directory {
 }
 
 // checkNoLong finds a long name that has no entry behind it.
-func (v *fat) checkNoLong(s *scan) {
+func (v *fatCheck) checkNoLong(s *scan) {
 	if s.long != nil {
 		v.find("%s has a long name that belongs to no entry, %q.", s.directory, string(utf16.Decode(s.long)))
 	}
 	s.long = nil
 }
 
-func (v *fat) checkSlot(s *scan, slot []byte, index int) {
+func (v *fatCheck) checkSlot(s *scan, slot []byte, index int) {
 	if s.path != "" && index < 2 {
 		v.checkDots(s, slot, index)
 		return
@@ -121,7 +121,7 @@ func (v *fat) checkSlot(s *scan, slot []byte, index int) {
 }
 
 // checkDots checks the first two entries of a directory (section 6.5).
-func (v *fat) checkDots(s *scan, slot []byte, index int) {
+func (v *fatCheck) checkDots(s *scan, slot []byte, index int) {
 	name, want := ".          ", s.first
 	if index == 1 {
 		name, want = "..         ", s.parent
@@ -139,7 +139,7 @@ func (v *fat) checkDots(s *scan, slot []byte, index int) {
 var longNameAt = [...]int{1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30}
 
 // checkLong takes one part of a long name; the last part comes first (section 7).
-func (v *fat) checkLong(s *scan, slot []byte) {
+func (v *fatCheck) checkLong(s *scan, slot []byte) {
 	number := slot[0] & 0x3f
 	if slot[0]&0x40 != 0 {
 		v.checkNoLong(s)
@@ -163,7 +163,7 @@ func (v *fat) checkLong(s *scan, slot []byte) {
 }
 
 // checkEntry checks a file, a directory or the volume label.
-func (v *fat) checkEntry(s *scan, slot []byte) {
+func (v *fatCheck) checkEntry(s *scan, slot []byte) {
 	short := strings.TrimRight(string(slot[:8]), " ")
 	if ext := strings.TrimRight(string(slot[8:11]), " "); ext != "" {
 		short += "." + ext

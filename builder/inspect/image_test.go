@@ -24,6 +24,7 @@ import (
 	"github.com/skerry-os/skerry/builder/initramfs"
 	"github.com/skerry-os/skerry/builder/tree"
 	"github.com/skerry-os/skerry/builder/uki"
+	"github.com/skerry-os/skerry/fat"
 	"github.com/skerry-os/skerry/kmod"
 	"github.com/skerry-os/skerry/kmod/kmodtest"
 	"github.com/skerry-os/skerry/loaderconf"
@@ -165,7 +166,7 @@ func (p *parts) image() string {
 	}})
 	p.ok(err)
 	defer image.Close()
-	p.ok(image.MakeBoot(ctx, p.boot, disk.FATOptions{Label: "SKERRY-BOOT", VolumeID: 1, Time: testTime}))
+	p.ok(image.MakeBoot(ctx, p.boot, fat.Options{Label: "SKERRY-BOOT", VolumeID: 1, Time: testTime}))
 	p.ok(image.Fill(ctx, disk.SlotA, slot))
 	return name
 }

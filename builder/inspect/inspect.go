@@ -21,8 +21,8 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/skerry-os/skerry/builder/disk"
 	"github.com/skerry-os/skerry/builder/progress"
+	"github.com/skerry-os/skerry/fat"
 	"github.com/skerry-os/skerry/verity"
 )
 
@@ -136,7 +136,7 @@ type inspection struct {
 	image    *os.File
 	workDir  string
 	progress *progress.Progress
-	boot     *disk.FAT // nil if it cannot be read
+	boot     *fat.FS // nil if it cannot be read
 }
 
 // Inspect looks at the disk image at path. The error says that it could not

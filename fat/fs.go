@@ -1,4 +1,4 @@
-package disk
+package fat
 
 import (
 	"fmt"
@@ -11,13 +11,13 @@ import (
 )
 
 var (
-	_ fs.ReadDirFS  = (*FAT)(nil)
-	_ fs.ReadFileFS = (*FAT)(nil)
-	_ fs.StatFS     = (*FAT)(nil)
+	_ fs.ReadDirFS  = (*FS)(nil)
+	_ fs.ReadFileFS = (*FS)(nil)
+	_ fs.StatFS     = (*FS)(nil)
 )
 
 // Open opens a file or directory. A file is an io.ReaderAt too.
-func (v *FAT) Open(name string) (fs.File, error) {
+func (v *FS) Open(name string) (fs.File, error) {
 	e, err := v.find("open", name)
 	if err != nil {
 		return nil, err
@@ -27,17 +27,17 @@ func (v *FAT) Open(name string) (fs.File, error) {
 		if err != nil {
 			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 		}
-		return &fatDir{info: fatInfo{e, path.Base(name)}, entries: list}, nil
+		return &openDir{info: fileInfo{e, path.Base(name)}, entries: list}, nil
 	}
 	contents, err := v.contents(e)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	return &fatFile{contents, fatInfo{e, path.Base(name)}}, nil
+	return &openFile{contents, fileInfo{e, path.Base(name)}}, nil
 }
 
 // ReadDir returns the entries of a directory, sorted by name.
-func (v *FAT) ReadDir(name string) ([]fs.DirEntry, error) {
+func (v *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	e, err := v.find("readdir", name)
 	if err != nil {
 		return nil, err
@@ -49,21 +49,21 @@ func (v *FAT) ReadDir(name string) ([]fs.DirEntry, error) {
 	return list, nil
 }
 
-func (v *FAT) dirEntries(dir entry) ([]fs.DirEntry, error) {
+func (v *FS) dirEntries(dir entry) ([]fs.DirEntry, error) {
 	entries, err := v.list(dir)
 	if err != nil {
 		return nil, err
 	}
 	var list []fs.DirEntry
 	for _, e := range entries {
-		list = append(list, fs.FileInfoToDirEntry(fatInfo{e, e.name()}))
+		list = append(list, fs.FileInfoToDirEntry(fileInfo{e, e.name()}))
 	}
 	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return list, nil
 }
 
 // ReadFile returns the contents of a file.
-func (v *FAT) ReadFile(name string) ([]byte, error) {
+func (v *FS) ReadFile(name string) ([]byte, error) {
 	e, err := v.find("read", name)
 	if err != nil {
 		return nil, err
@@ -84,16 +84,16 @@ func (v *FAT) ReadFile(name string) ([]byte, error) {
 }
 
 // Stat describes a file or directory.
-func (v *FAT) Stat(name string) (fs.FileInfo, error) {
+func (v *FS) Stat(name string) (fs.FileInfo, error) {
 	e, err := v.find("stat", name)
 	if err != nil {
 		return nil, err
 	}
-	return fatInfo{e, path.Base(name)}, nil
+	return fileInfo{e, path.Base(name)}, nil
 }
 
 // contents returns a reader of a file.
-func (v *FAT) contents(e entry) (*io.SectionReader, error) {
+func (v *FS) contents(e entry) (*io.SectionReader, error) {
 	want := (int64(e.size) + v.clusterBytes - 1) / v.clusterBytes
 	var chain []uint32
 	if want > 0 {
@@ -105,16 +105,16 @@ func (v *FAT) contents(e entry) (*io.SectionReader, error) {
 			return nil, fmt.Errorf("it has %d clusters for %d bytes", len(chain), e.size)
 		}
 	}
-	return io.NewSectionReader(&fatContents{v, chain}, 0, int64(e.size)), nil
+	return io.NewSectionReader(&clusterReader{v, chain}, 0, int64(e.size)), nil
 }
 
-// fatContents reads along a chain of clusters.
-type fatContents struct {
-	v     *FAT
+// clusterReader reads along a chain of clusters.
+type clusterReader struct {
+	v     *FS
 	chain []uint32
 }
 
-func (c *fatContents) ReadAt(b []byte, at int64) (int, error) {
+func (c *clusterReader) ReadAt(b []byte, at int64) (int, error) {
 	done := 0
 	for done < len(b) {
 		index, within := (at+int64(done))/c.v.clusterBytes, (at+int64(done))%c.v.clusterBytes
@@ -137,26 +137,26 @@ func (c *fatContents) ReadAt(b []byte, at int64) (int, error) {
 	return done, nil
 }
 
-type fatFile struct {
+type openFile struct {
 	*io.SectionReader
-	info fatInfo
+	info fileInfo
 }
 
-func (f *fatFile) Stat() (fs.FileInfo, error) { return f.info, nil }
-func (f *fatFile) Close() error               { return nil }
+func (f *openFile) Stat() (fs.FileInfo, error) { return f.info, nil }
+func (f *openFile) Close() error               { return nil }
 
-type fatDir struct {
-	info    fatInfo
+type openDir struct {
+	info    fileInfo
 	entries []fs.DirEntry
 }
 
-func (d *fatDir) Stat() (fs.FileInfo, error) { return d.info, nil }
-func (d *fatDir) Close() error               { return nil }
-func (d *fatDir) Read([]byte) (int, error) {
+func (d *openDir) Stat() (fs.FileInfo, error) { return d.info, nil }
+func (d *openDir) Close() error               { return nil }
+func (d *openDir) Read([]byte) (int, error) {
 	return 0, &fs.PathError{Op: "read", Path: d.info.name, Err: fs.ErrInvalid}
 }
 
-func (d *fatDir) ReadDir(n int) ([]fs.DirEntry, error) {
+func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
 	if n > 0 && len(d.entries) == 0 {
 		return nil, io.EOF
 	}
@@ -168,17 +168,17 @@ func (d *fatDir) ReadDir(n int) ([]fs.DirEntry, error) {
 	return list, nil
 }
 
-type fatInfo struct {
+type fileInfo struct {
 	entry entry
 	name  string
 }
 
-func (i fatInfo) Name() string       { return i.name }
-func (i fatInfo) Size() int64        { return int64(i.entry.size) }
-func (i fatInfo) ModTime() time.Time { return i.entry.modified }
-func (i fatInfo) IsDir() bool        { return i.entry.isDir() }
-func (i fatInfo) Sys() any           { return nil }
-func (i fatInfo) Mode() fs.FileMode {
+func (i fileInfo) Name() string       { return i.name }
+func (i fileInfo) Size() int64        { return int64(i.entry.size) }
+func (i fileInfo) ModTime() time.Time { return i.entry.modified }
+func (i fileInfo) IsDir() bool        { return i.entry.isDir() }
+func (i fileInfo) Sys() any           { return nil }
+func (i fileInfo) Mode() fs.FileMode {
 	if i.entry.isDir() {
 		return fs.ModeDir | 0o755
 	}

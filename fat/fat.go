@@ -1,4 +1,14 @@
-package disk
+// Package fat makes FAT32 file systems, reads them, and replaces files in them
+// (Microsoft FAT specification, version 1.03). It is for partition boot, and
+// needs no mount: only what reads or writes at an offset.
+//
+// The same files and options give the same bytes. What is read may be damaged
+// or hostile: work and memory are bounded by the size of the file system. A
+// replacement that ends early leaves the old file.
+//
+// Finding all damage and repairing it are left to others, and so are FAT12 and
+// FAT16. File systems made here have names in ASCII.
+package fat
 
 import (
 	"encoding/binary"
@@ -11,11 +21,9 @@ import (
 	"unicode/utf16"
 )
 
-// FAT is a FAT32 file system opened for reading (Microsoft FAT specification,
-// version 1.03). It is an fs.FS whose names are matched without regard to
-// case, as firmware does. Everything is bounded by what the file system says
-// of its size, so damaged and hostile ones are safe to read.
-type FAT struct {
+// FS is a FAT32 file system opened for reading. It is an fs.FS whose names are
+// matched without regard to case, as firmware does.
+type FS struct {
 	r            io.ReaderAt
 	label        string
 	volumeID     uint32
@@ -33,7 +41,8 @@ type FAT struct {
 }
 
 const (
-	slotBytes = 32 // of a directory entry
+	sectorBytes = 512 // of what Make makes
+	slotBytes   = 32  // of a directory entry
 
 	attrVolume    = 0x08
 	attrDirectory = 0x10
@@ -50,17 +59,17 @@ const (
 	maxDirectoryBytes = 65536 * slotBytes
 )
 
-// OpenFAT reads the boot sector and the allocation table of the FAT32 file
-// system in the first size bytes of r.
-func OpenFAT(r io.ReaderAt, size int64) (*FAT, error) {
-	v, err := readFAT(r, size)
+// Open reads the boot sector, the allocation table and the directories of the
+// FAT32 file system in the first size bytes of r.
+func Open(r io.ReaderAt, size int64) (*FS, error) {
+	v, err := readFS(r, size)
 	if err != nil {
 		return nil, fmt.Errorf("open FAT32 file system: %w", err)
 	}
 	return v, nil
 }
 
-func readFAT(r io.ReaderAt, size int64) (*FAT, error) {
+func readFS(r io.ReaderAt, size int64) (*FS, error) {
 	b := make([]byte, sectorBytes)
 	if _, err := r.ReadAt(b, 0); err != nil {
 		return nil, fmt.Errorf("read boot sector: %w", err)
@@ -70,7 +79,7 @@ func readFAT(r io.ReaderAt, size int64) (*FAT, error) {
 		return nil, errors.New("no boot sector signature")
 	}
 	reserved, perCluster := int64(le.Uint16(b[14:])), int64(b[13])
-	v := &FAT{
+	v := &FS{
 		r: r, sectorBytes: int64(le.Uint16(b[11:])), fatCount: int64(b[16]),
 		root: le.Uint32(b[44:]), volumeID: le.Uint32(b[67:]),
 	}
@@ -113,7 +122,7 @@ func readFAT(r io.ReaderAt, size int64) (*FAT, error) {
 
 // checkDirectories reads every directory once and finds the label. A directory
 // that is part of two others, or of itself, would never end for who walks it.
-func (v *FAT) checkDirectories() error {
+func (v *FS) checkDirectories() error {
 	seen := map[uint32]bool{v.root: true}
 	for todo := []uint32{v.root}; len(todo) > 0; todo = todo[1:] {
 		entries, err := v.entries(todo[0])
@@ -139,16 +148,16 @@ func (v *FAT) checkDirectories() error {
 }
 
 // Label returns the volume label.
-func (v *FAT) Label() string { return v.label }
+func (v *FS) Label() string { return v.label }
 
 // VolumeID returns the serial number of the file system.
-func (v *FAT) VolumeID() uint32 { return v.volumeID }
+func (v *FS) VolumeID() uint32 { return v.volumeID }
 
 // Clusters returns the number of clusters and the size of each in bytes.
-func (v *FAT) Clusters() (count, bytes int64) { return int64(v.clusters), v.clusterBytes }
+func (v *FS) Clusters() (count, bytes int64) { return int64(v.clusters), v.clusterBytes }
 
 // Free returns the number of clusters that are free.
-func (v *FAT) Free() int64 {
+func (v *FS) Free() int64 {
 	free := int64(0)
 	for _, next := range v.table[2:] {
 		if next&clusterMask == 0 {
@@ -160,7 +169,7 @@ func (v *FAT) Free() int64 {
 
 // chain returns the clusters that follow first, itself included. It fails on
 // loops and on more than limit clusters.
-func (v *FAT) chain(first uint32, limit int64) ([]uint32, error) {
+func (v *FS) chain(first uint32, limit int64) ([]uint32, error) {
 	var chain []uint32
 	for c := first; c < lastCluster; c = v.table[c] & clusterMask {
 		if c < 2 || int64(c) >= int64(len(v.table)) {
@@ -174,7 +183,7 @@ func (v *FAT) chain(first uint32, limit int64) ([]uint32, error) {
 	return chain, nil
 }
 
-func (v *FAT) offset(cluster uint32) int64 {
+func (v *FS) offset(cluster uint32) int64 {
 	return v.dataOffset + int64(cluster-2)*v.clusterBytes
 }
 
@@ -213,7 +222,7 @@ func (e entry) name() string {
 }
 
 // entries returns the live entries of the directory at first.
-func (v *FAT) entries(first uint32) ([]entry, error) {
+func (v *FS) entries(first uint32) ([]entry, error) {
 	chain, err := v.chain(first, maxDirectoryBytes/v.clusterBytes+1)
 	if err != nil {
 		return nil, err
@@ -293,7 +302,7 @@ func toDOS(t time.Time) (date, clock uint16) {
 
 // find returns the entry at a slash-separated path. That of the root has no
 // name and no place.
-func (v *FAT) find(op, name string) (entry, error) {
+func (v *FS) find(op, name string) (entry, error) {
 	if !fs.ValidPath(name) {
 		return entry{}, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
@@ -321,7 +330,7 @@ func (v *FAT) find(op, name string) (entry, error) {
 }
 
 // list returns what is in a directory, without ".", ".." and the label.
-func (v *FAT) list(dir entry) ([]entry, error) {
+func (v *FS) list(dir entry) ([]entry, error) {
 	if !dir.isDir() {
 		return nil, fs.ErrNotExist
 	}

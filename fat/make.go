@@ -1,4 +1,4 @@
-package disk
+package fat
 
 import (
 	"context"
@@ -6,83 +6,75 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"path"
 	"strings"
 	"time"
-
-	"github.com/skerry-os/skerry/builder/tree"
 )
 
-// FATOptions are what a FAT32 file system has besides its files.
-type FATOptions struct {
-	Label    string // up to 11 characters
+// Options are what a file system has besides its files.
+type Options struct {
+	Label    string // 1 to 11 characters in upper case
 	VolumeID uint32
-	Time     time.Time // of all files
+	Time     time.Time // of all files; FAT keeps 1980 to 2107 in steps of two seconds
 }
 
-// MakeBoot makes the FAT32 file system of partition boot out of t, in an image
-// made by Create.
-func (i *Image) MakeBoot(ctx context.Context, t *tree.Tree, o FATOptions) error {
-	p, err := i.Partition(Boot)
-	if err != nil {
-		return err
-	}
-	return MakeFAT(ctx, i.file, p.Offset, p.Size, t, o)
+// File is a file or directory that Make puts in.
+type File struct {
+	Path string // slash-separated, from the root, in printable ASCII
+	Dir  bool
+	Size int64                         // of a file, in bytes
+	Open func() (io.ReadCloser, error) // gives the contents of a file, Size bytes
 }
 
-// MakeFAT makes a FAT32 file system of size bytes, 33 MiB or more, at the
-// given offset of a file, which has to be a hole or zeros there. Names keep
-// their case, files are in one piece, and the times are those of o. Permissions
-// are dropped; symbolic links are an error.
+// ErrFull is in the error of Make for files that have no room.
+var ErrFull = errors.New("does not fit any more")
+
+// Make makes a FAT32 file system of size bytes, 33 MiB or more, that starts at
+// the given offset of w, which has to be a hole or zeros there. The order of
+// files is that on the disk, and directories come before what is in them. Each
+// file is in one piece, and names keep their case.
 //
-// The library that writes our partition tables writes FAT32 too, but fsck.fat
-// rejects it: at 64 MiB its allocation table is two entries short, ".." of
-// first-level directories is not 0, and empty files own a cluster. It also
-// allocates past the end of a full file system.
-func MakeFAT(ctx context.Context, file *os.File, offset, size int64, t *tree.Tree, o FATOptions) error {
-	if err := makeFAT(ctx, file, offset, size, t, o); err != nil {
+// docs/architecture.md says why no library does this.
+func Make(ctx context.Context, w io.WriterAt, offset, size int64, files []File, o Options) error {
+	if err := makeFS(ctx, w, offset, size, files, o); err != nil {
 		return fmt.Errorf("make FAT32 file system %s: %w", o.Label, err)
 	}
 	return nil
 }
 
-func makeFAT(ctx context.Context, file *os.File, offset, size int64, t *tree.Tree, o FATOptions) error {
+func makeFS(ctx context.Context, w io.WriterAt, offset, size int64, files []File, o Options) error {
 	if len(o.Label) == 0 || len(o.Label) > 11 || strings.ToUpper(o.Label) != o.Label {
 		return fmt.Errorf("label %q: 1 to 11 characters in upper case are possible", o.Label)
 	}
-	v, err := layOutFAT(size)
+	v, err := layOut(size)
 	if err != nil {
 		return err
 	}
-	return v.fill(ctx, io.NewOffsetWriter(file, offset), offset, size, t, o)
+	return v.fill(ctx, io.NewOffsetWriter(w, offset), offset, size, files, o)
 }
 
 // fill writes a file system that was laid out. offset is where it is on the disk.
-func (v *FAT) fill(ctx context.Context, w io.WriterAt, offset, size int64, t *tree.Tree, o FATOptions) error {
+func (v *FS) fill(ctx context.Context, w io.WriterAt, offset, size int64, files []File, o Options) error {
 	v.volumeID, v.label = o.VolumeID, o.Label
-	items, err := v.plan(t)
+	items, err := v.plan(files)
 	if err != nil {
 		return err
 	}
-	dirs, err := v.directories(t, items, o)
-	if err != nil {
-		return err
-	}
-	for _, p := range append([]string{"."}, t.Paths()...) {
+	dirs := v.directories(files, items, o)
+	for _, f := range withRoot(files) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		at := v.offset(items[p].cluster)
-		if b, ok := dirs[p]; ok {
-			if _, err := w.WriteAt(b, at); err != nil {
+		at := v.offset(items[f.Path].cluster)
+		if f.Dir {
+			if _, err := w.WriteAt(dirs[f.Path], at); err != nil {
 				return err
 			}
 			continue
 		}
-		f, _ := t.Get(p)
-		if err := writeContents(io.NewOffsetWriter(w, at), f, items[p].bytes); err != nil {
-			return fmt.Errorf("add %s: %w", p, err)
+		if err := f.writeTo(io.NewOffsetWriter(w, at)); err != nil {
+			return fmt.Errorf("add %s: %w", f.Path, err)
 		}
 	}
 	if err := v.writeBootSectors(w, offset, size); err != nil {
@@ -91,10 +83,10 @@ func (v *FAT) fill(ctx context.Context, w io.WriterAt, offset, size int64, t *tr
 	return v.writeTable(w)
 }
 
-// layOutFAT chooses the clusters: as large as possible, for firmware follows
+// layOut chooses the clusters: as large as possible, for firmware follows
 // the chain of a kernel image step by step, while there are enough of them for
 // FAT32. It keeps 16 away from the limit as the specification advises.
-func layOutFAT(size int64) (*FAT, error) {
+func layOut(size int64) (*FS, error) {
 	const reserved = 32
 	sectors := min(size/sectorBytes, 1<<32-1)
 	for perCluster := int64(64); perCluster > 0; perCluster /= 2 {
@@ -105,7 +97,7 @@ func layOutFAT(size int64) (*FAT, error) {
 		if clusters < MinClusters+16 {
 			continue
 		}
-		return &FAT{
+		return &FS{
 			sectorBytes: sectorBytes, clusterBytes: perCluster * sectorBytes,
 			fatOffset: (data - 2*perTable) * sectorBytes, fatBytes: perTable * sectorBytes, fatCount: 2,
 			dataOffset: data * sectorBytes, fsInfo: sectorBytes, backup: 6 * sectorBytes,
@@ -123,48 +115,32 @@ type item struct {
 	bytes   int64
 }
 
-// plan gives every directory and file its clusters, one after the other.
-func (v *FAT) plan(t *tree.Tree) (map[string]item, error) {
-	items := map[string]item{}
-	slots := map[string]int64{".": 1} // the label
-	paths := append([]string{"."}, t.Paths()...)
-	for _, p := range paths[1:] {
-		if err := checkFATName(path.Base(p)); err != nil {
-			return nil, err
-		}
-		slots[path.Dir(p)] += maxSlots(path.Base(p))
-		if f, _ := t.Get(p); f.Mode.IsDir() {
-			slots[p] = 2 // "." and ".."
-		}
+// plan gives the root and every directory and file its clusters, one after the
+// other.
+func (v *FS) plan(files []File) (map[string]item, error) {
+	slots, err := countSlots(files)
+	if err != nil {
+		return nil, err
 	}
+	items := map[string]item{}
 	next := int64(v.root)
-	for _, p := range paths {
-		size := slots[p] * slotBytes
-		if size > maxDirectoryBytes {
-			return nil, fmt.Errorf("directory %s has more entries than FAT allows", p)
+	for _, f := range withRoot(files) {
+		size := f.Size
+		if f.Dir {
+			if size = slots[f.Path] * slotBytes; size > maxDirectoryBytes {
+				return nil, fmt.Errorf("directory %s has more entries than FAT allows", f.Path)
+			}
+		} else if size < 0 || size > maxFileBytes {
+			return nil, fmt.Errorf("%s has %d bytes: FAT32 holds files of up to 4 GiB", f.Path, size)
 		}
 		if size == 0 {
-			f, _ := t.Get(p)
-			if !f.Mode.IsRegular() {
-				return nil, fmt.Errorf("add %s: FAT holds only files and directories", p)
-			}
-			var err error
-			if size, err = f.Size(); err != nil {
-				return nil, err
-			}
-			if size > maxFileBytes {
-				return nil, fmt.Errorf("%s has %d bytes: FAT32 holds files of up to 4 GiB", p, size)
-			}
-		}
-		if size == 0 {
-			items[p] = item{}
+			items[f.Path] = item{}
 			continue
 		}
-		items[p] = item{uint32(next), size}
+		items[f.Path] = item{uint32(next), size}
 		end := next + v.clustersFor(size)
 		if end > int64(len(v.table)) {
-			return nil, fmt.Errorf("%s does not fit any more in %d MiB: make the boot partition larger in the board file",
-				p, int64(v.clusters)*v.clusterBytes>>20)
+			return nil, fmt.Errorf("%s %w in %d MiB", f.Path, ErrFull, int64(v.clusters)*v.clusterBytes>>20)
 		}
 		for ; next < end; next++ {
 			v.table[next] = uint32(next) + 1
@@ -174,27 +150,52 @@ func (v *FAT) plan(t *tree.Tree) (map[string]item, error) {
 	return items, nil
 }
 
+func withRoot(files []File) []File { return append([]File{{Path: ".", Dir: true}}, files...) }
+
+// countSlots refuses what a file system cannot hold, and returns how many
+// entries each directory has at most.
+func countSlots(files []File) (map[string]int64, error) {
+	slots := map[string]int64{".": 1} // the label
+	names := map[string]bool{}
+	for _, f := range files {
+		if !fs.ValidPath(f.Path) || f.Path == "." {
+			return nil, fmt.Errorf("add %q: %w", f.Path, fs.ErrInvalid)
+		}
+		if err := checkName(path.Base(f.Path)); err != nil {
+			return nil, err
+		}
+		parent := path.Dir(f.Path)
+		if slots[parent] == 0 {
+			return nil, fmt.Errorf("add %s: directory %s does not come before it", f.Path, parent)
+		}
+		if names[strings.ToUpper(f.Path)] {
+			return nil, fmt.Errorf("%s is there twice but for upper and lower case: rename one", f.Path)
+		}
+		names[strings.ToUpper(f.Path)] = true
+		slots[parent] += maxSlots(path.Base(f.Path))
+		if f.Dir {
+			slots[f.Path] = 2 // "." and ".."
+		}
+	}
+	return slots, nil
+}
+
 const maxFileBytes = 1<<32 - 1
 
-func (v *FAT) clustersFor(bytes int64) int64 { return (bytes + v.clusterBytes - 1) / v.clusterBytes }
+func (v *FS) clustersFor(bytes int64) int64 { return (bytes + v.clusterBytes - 1) / v.clusterBytes }
 
 // maxSlots is how many entries a name takes at most.
 func maxSlots(name string) int64 { return 1 + int64(len(name)+12)/13 }
 
 // directories returns the contents of all directories.
-func (v *FAT) directories(t *tree.Tree, items map[string]item, o FATOptions) (map[string][]byte, error) {
+func (v *FS) directories(files []File, items map[string]item, o Options) map[string][]byte {
 	dir := func(cluster uint32) node { return node{attributes: attrDirectory, cluster: cluster, time: o.Time} }
 	dirs := map[string][]byte{".": slotsOf(padded(o.Label), "", node{attributes: attrVolume, time: o.Time})}
 	taken := map[string]map[[11]byte]bool{".": {}}
-	names := map[string]bool{}
-	for _, p := range t.Paths() {
-		if names[strings.ToUpper(p)] {
-			return nil, fmt.Errorf("%s is there twice but for upper and lower case: rename one", p)
-		}
-		names[strings.ToUpper(p)] = true
-		parent := path.Dir(p)
+	for _, f := range files {
+		p, parent := f.Path, path.Dir(f.Path)
 		n := node{cluster: items[p].cluster, size: uint32(items[p].bytes), time: o.Time}
-		if f, _ := t.Get(p); f.Mode.IsDir() {
+		if f.Dir {
 			n = dir(n.cluster)
 			up := items[parent].cluster
 			if parent == "." {
@@ -205,7 +206,7 @@ func (v *FAT) directories(t *tree.Tree, items map[string]item, o FATOptions) (ma
 		}
 		dirs[parent] = append(dirs[parent], named(path.Base(p), taken[parent], n)...)
 	}
-	return dirs, nil
+	return dirs
 }
 
 // named returns the entries of a new name and takes its short name.
@@ -218,22 +219,25 @@ func named(name string, taken map[[11]byte]bool, n node) []byte {
 	return slotsOf(short, name, n)
 }
 
-func writeContents(w io.Writer, f tree.File, size int64) error {
+func (f File) writeTo(w io.Writer) error {
 	r, err := f.Open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	n, err := io.Copy(w, io.LimitReader(r, size+1))
-	if err == nil && n != size {
-		err = errors.New("its size changed while it was read")
+	n, err := io.Copy(w, io.LimitReader(r, f.Size))
+	if err != nil {
+		return err
 	}
-	return err
+	if more, _ := io.CopyN(io.Discard, r, 1); n+more != f.Size {
+		return errors.New("its size changed while it was read")
+	}
+	return nil
 }
 
 // writeBootSectors writes the boot sector, FSInfo and their backups (sections
 // 3.1, 3.3 and 5). offset is where the file system is on the disk.
-func (v *FAT) writeBootSectors(w io.WriterAt, offset, size int64) error {
+func (v *FS) writeBootSectors(w io.WriterAt, offset, size int64) error {
 	le := binary.LittleEndian
 	b := make([]byte, 2*sectorBytes)
 	copy(b, "\xeb\x58\x90MSWIN4.1") // the name for which nothing makes exceptions
@@ -270,7 +274,7 @@ func (v *FAT) writeBootSectors(w io.WriterAt, offset, size int64) error {
 
 // putFree sets the number of free clusters and the first of them, so that no
 // system has to count them at mount.
-func (v *FAT) putFree(info []byte) {
+func (v *FS) putFree(info []byte) {
 	next := uint32(2)
 	for next < uint32(len(v.table)) && v.table[next]&clusterMask != 0 {
 		next++
@@ -281,7 +285,7 @@ func (v *FAT) putFree(info []byte) {
 
 // writeTable writes all copies of the allocation table, up to the last cluster
 // that is used: what follows is zero already.
-func (v *FAT) writeTable(w io.WriterAt) error {
+func (v *FS) writeTable(w io.WriterAt) error {
 	v.table[0], v.table[1] = 0x0ffffff8, clusterMask
 	used := len(v.table)
 	for v.table[used-1] == 0 {

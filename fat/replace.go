@@ -1,4 +1,4 @@
-package disk
+package fat
 
 import (
 	"encoding/binary"
@@ -6,61 +6,21 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"time"
 )
 
-// Boot opens the file system of partition boot.
-func (i *Image) Boot() (*FAT, error) {
-	p, err := i.Partition(Boot)
-	if err != nil {
-		return nil, err
-	}
-	v, err := OpenFAT(i.Reader(p), p.Size)
-	if err != nil {
-		return nil, fmt.Errorf("partition boot of %s: %w", i.file.Name(), err)
-	}
-	return v, nil
-}
-
-// WriteBootFile puts a file on partition boot of an existing image or disk,
-// over what has that name. Its directory must exist. What else is there keeps
-// its contents and times.
-func WriteBootFile(image, name string, contents []byte, modified time.Time) error {
-	if err := writeBootFile(image, name, contents, modified); err != nil {
-		return fmt.Errorf("write %s to partition boot of %s: %w", name, image, err)
-	}
-	return nil
-}
-
-func writeBootFile(image, name string, contents []byte, modified time.Time) error {
-	i, err := open(image, os.O_RDWR)
-	if err != nil {
-		return err
-	}
-	defer i.Close()
-	p, err := i.Partition(Boot)
-	if err != nil {
-		return err
-	}
-	v, err := i.Boot()
-	if err != nil {
-		return err
-	}
-	if err := v.replace(io.NewOffsetWriter(i.file, p.Offset), name, contents, modified); err != nil {
-		return err
-	}
-	return i.Close()
-}
-
-// replace writes the contents to free clusters first and enters them last: a
-// write that ends early leaves the old file.
-func (v *FAT) replace(w io.WriterAt, name string, contents []byte, modified time.Time) error {
+// Replace puts a file in, over what has that name. Its directory must exist.
+// What else is there keeps its contents and times. w writes to where v reads,
+// and starts where the file system does.
+//
+// The contents go to free clusters first and are entered last: a write that
+// ends early leaves the old file. After an error, v is to be opened again.
+func (v *FS) Replace(w io.WriterAt, name string, contents []byte, modified time.Time) error {
 	if !fs.ValidPath(name) || name == "." {
 		return fs.ErrInvalid
 	}
-	if err := checkFATName(path.Base(name)); err != nil {
+	if err := checkName(path.Base(name)); err != nil {
 		return err
 	}
 	if int64(len(contents)) > maxFileBytes {
@@ -127,10 +87,10 @@ func (v *FAT) replace(w io.WriterAt, name string, contents []byte, modified time
 }
 
 // set changes the cluster that follows c; the top four bits are not ours.
-func (v *FAT) set(c, next uint32) { v.table[c] = v.table[c]&^clusterMask | next }
+func (v *FS) set(c, next uint32) { v.table[c] = v.table[c]&^clusterMask | next }
 
 // allocate takes free clusters, in one chain.
-func (v *FAT) allocate(count int64) ([]uint32, error) {
+func (v *FS) allocate(count int64) ([]uint32, error) {
 	var chain []uint32
 	for c := uint32(2); c < uint32(len(v.table)) && int64(len(chain)) < count; c++ {
 		if v.table[c]&clusterMask == 0 {
@@ -152,7 +112,7 @@ func (v *FAT) allocate(count int64) ([]uint32, error) {
 
 // insert finds a place for a new name in a directory and returns its entries
 // and where they go. A full directory grows by one cluster.
-func (v *FAT) insert(w io.WriterAt, dir entry, name string, n node) ([]byte, []int64, error) {
+func (v *FS) insert(w io.WriterAt, dir entry, name string, n node) ([]byte, []int64, error) {
 	all, err := v.entries(dir.cluster)
 	if err != nil {
 		return nil, nil, err
@@ -204,7 +164,7 @@ func (v *FAT) insert(w io.WriterAt, dir entry, name string, n node) ([]byte, []i
 }
 
 // writeChanged writes the allocation tables and what FSInfo says of them.
-func (v *FAT) writeChanged(w io.WriterAt) error {
+func (v *FS) writeChanged(w io.WriterAt) error {
 	b := make([]byte, 0, len(v.table)*4)
 	for _, next := range v.table {
 		b = binary.LittleEndian.AppendUint32(b, next)

@@ -1,4 +1,4 @@
-package disk
+package fat
 
 import (
 	"encoding/binary"
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// checkFATName allows what every implementation of FAT handles alike.
-func checkFATName(name string) error {
+// checkName allows what every implementation of FAT handles alike.
+func checkName(name string) error {
 	if len(name) == 0 || len(name) > 255 || strings.HasSuffix(name, ".") || strings.HasSuffix(name, " ") {
 		return fmt.Errorf("name %q: FAT holds 1 to 255 characters, the last of them no period and no space", name)
 	}

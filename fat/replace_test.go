@@ -1,27 +1,27 @@
-package disk
+package fat
 
 import (
 	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
-func readBoot(t *testing.T, image, name string) ([]byte, fs.FileInfo) {
+// replace puts a file into the file system in a file.
+func replace(t *testing.T, image, name string, contents []byte, modified time.Time) error {
 	t.Helper()
-	i, err := Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer i.Close()
-	v, err := i.Boot()
-	if err != nil {
-		t.Fatal(err)
-	}
+	v, file := open(t, image)
+	defer file.Close()
+	return v.Replace(file, name, contents, modified)
+}
+
+func read(t *testing.T, image, name string) ([]byte, fs.FileInfo) {
+	t.Helper()
+	v, file := open(t, image)
+	defer file.Close()
 	b, err := v.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -35,20 +35,13 @@ func readBoot(t *testing.T, image, name string) ([]byte, fs.FileInfo) {
 
 func free(t *testing.T, image string) int64 {
 	t.Helper()
-	i, err := Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer i.Close()
-	v, err := i.Boot()
-	if err != nil {
-		t.Fatal(err)
-	}
+	v, file := open(t, image)
+	defer file.Close()
 	return v.Free()
 }
 
-func TestWriteBootFileReplacesAndAdds(t *testing.T) {
-	path := image(t, 64, sample(t))
+func TestFilesAreReplacedAndAdded(t *testing.T) {
+	path := image(t, 64, files(sample()))
 	later := testTime.Add(time.Hour)
 	before := free(t, path)
 	for _, c := range []struct {
@@ -67,19 +60,19 @@ func TestWriteBootFileReplacesAndAdds(t *testing.T) {
 		{"EFI/Linux/another.efi", bytes.Repeat([]byte("k"), 1<<20)},
 		{"nothing/x", []byte("y")},
 	} {
-		if err := WriteBootFile(path, c.name, c.contents, later); err != nil {
+		if err := replace(t, path, c.name, c.contents, later); err != nil {
 			t.Fatal(err)
 		}
-		got, info := readBoot(t, path, c.name)
+		got, info := read(t, path, c.name)
 		if !bytes.Equal(got, c.contents) || !info.ModTime().Equal(later) {
 			t.Errorf("%s has %d bytes of %v, want %d", c.name, len(got), info.ModTime(), len(c.contents))
 		}
-		if out := must(t, "mtype", "-i", mtools(path), "::"+c.name); out != string(c.contents) {
+		if out := must(t, "mtype", "-i", path, "::"+c.name); out != string(c.contents) {
 			t.Errorf("mtype shows %d bytes of %s, want %d", len(out), c.name, len(c.contents))
 		}
 		fsck(t, path)
 	}
-	if _, info := readBoot(t, path, "loader/loader.conf"); !info.ModTime().Equal(testTime) {
+	if _, info := read(t, path, "loader/loader.conf"); !info.ModTime().Equal(testTime) {
 		t.Errorf("another file is now of %v", info.ModTime())
 	}
 	// One each for "empty", "NEW.TXT" (two), "entries.srel", "x" and the long
@@ -90,19 +83,19 @@ func TestWriteBootFileReplacesAndAdds(t *testing.T) {
 }
 
 func TestDirectoriesGrowAndReuseGaps(t *testing.T) {
-	path := image(t, 64, sample(t))
+	path := image(t, 64, files(sample()))
 	for n := range 40 {
 		name := fmt.Sprintf("loader/entry number %d.conf", n)
-		if err := WriteBootFile(path, name, []byte(name), testTime); err != nil {
+		if err := replace(t, path, name, []byte(name), testTime); err != nil {
 			t.Fatal(err)
 		}
 	}
 	fsck(t, path)
 	used := free(t, path)
-	must(t, "mdel", "-i", mtools(path), "::loader/entry number 7.conf", "::loader/entry number 8.conf")
+	must(t, "mdel", "-i", path, "::loader/entry number 7.conf", "::loader/entry number 8.conf")
 	for n := 7; n < 9; n++ {
 		name := fmt.Sprintf("loader/entry NUMBER %d.conf", n)
-		if err := WriteBootFile(path, name, []byte(name), testTime); err != nil {
+		if err := replace(t, path, name, []byte(name), testTime); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -110,19 +103,20 @@ func TestDirectoriesGrowAndReuseGaps(t *testing.T) {
 	if free(t, path) != used {
 		t.Error("the gap in the directory was not used")
 	}
-	list := must(t, "mdir", "-b", "-i", mtools(path), "::loader")
+	list := must(t, "mdir", "-b", "-i", path, "::loader")
 	if n := strings.Count(list, ".conf"); n != 41 {
 		t.Errorf("%d files:\n%s", n, list)
 	}
 	for n := range 40 {
-		if got, _ := readBoot(t, path, fmt.Sprintf("loader/entry number %d.conf", n)); !strings.EqualFold(string(got), fmt.Sprintf("loader/entry number %d.conf", n)) {
+		name := fmt.Sprintf("loader/entry number %d.conf", n)
+		if got, _ := read(t, path, name); !strings.EqualFold(string(got), name) {
 			t.Errorf("file %d has %q", n, got)
 		}
 	}
 }
 
-func TestWriteBootFileRefuses(t *testing.T) {
-	path := image(t, 64, sample(t))
+func TestReplaceRefuses(t *testing.T) {
+	path := image(t, 64, files(sample()))
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -138,18 +132,15 @@ func TestWriteBootFileRefuses(t *testing.T) {
 		string(long(256)):   "1 to 255",
 		"many/" + "b" + ".": "no period",
 	} {
-		if err := WriteBootFile(path, name, []byte("x"), testTime); err == nil || !strings.Contains(err.Error(), want) {
+		if err := replace(t, path, name, []byte("x"), testTime); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.20s: error is %v, want one with %q", name, err, want)
 		}
 	}
-	if err := WriteBootFile(path, "big", make([]byte, 64<<20), testTime); err == nil || !strings.Contains(err.Error(), "are free") {
+	if err := replace(t, path, "big", make([]byte, 64<<20), testTime); err == nil || !strings.Contains(err.Error(), "are free") {
 		t.Errorf("too large: %v", err)
 	}
 	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
-		t.Errorf("the image was changed: %v", err)
-	}
-	if err := WriteBootFile(filepath.Join(t.TempDir(), "x"), "a", nil, testTime); err == nil {
-		t.Error("no image, no error")
+		t.Errorf("the file system was changed: %v", err)
 	}
 }
 
@@ -187,5 +178,56 @@ func TestManyAlikeNamesHaveDifferentShortNames(t *testing.T) {
 			t.Fatalf("%q is given twice", short)
 		}
 		taken[short] = true
+	}
+}
+
+// recorder records writes to a file system.
+type recorder struct {
+	memory
+	states []memory // before the first write and after each
+}
+
+func (r *recorder) WriteAt(b []byte, at int64) (int, error) {
+	n, err := r.memory.WriteAt(b, at)
+	r.states = append(r.states, bytes.Clone(r.memory))
+	return n, err
+}
+
+func TestAWriteThatEndsEarlyLeavesTheOldFile(t *testing.T) {
+	contents := map[string][]byte{"skerry.yaml": []byte("old"), "loader/loader.conf": []byte("timeout 0\n")}
+	for name, old := range map[string]string{
+		"skerry.yaml":        "old",
+		"loader/loader.conf": "timeout 0\n",
+		"loader/a file with a name of several directory entries": "", // grows the directory, too
+	} {
+		for n := range 12 {
+			contents[fmt.Sprintf("loader/more%d.conf", n)] = nil
+		}
+		m := small(t, files(contents))
+		v, err := Open(m, int64(len(m)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := strings.Repeat("new", 400) // three clusters
+		r := &recorder{memory: m, states: []memory{bytes.Clone(m)}}
+		if err := v.Replace(r, name, []byte(want), testTime); err != nil {
+			t.Fatal(err)
+		}
+		for n, state := range r.states {
+			v, err := Open(state, int64(len(state)))
+			if err != nil {
+				t.Errorf("%s after %d writes: %v", name, n, err)
+				continue
+			}
+			got, err := v.ReadFile(name)
+			if isNew := string(got) == want; err != nil && old != "" || !isNew && string(got) != old || !isNew && n == len(r.states)-1 {
+				t.Errorf("%s after %d of %d writes: %d bytes, %v", name, n, len(r.states)-1, len(got), err)
+			}
+			for other, want := range contents {
+				if got, err := v.ReadFile(other); other != name && (err != nil || !bytes.Equal(got, want)) {
+					t.Errorf("%s after %d writes to %s: %d bytes, %v", other, n, name, len(got), err)
+				}
+			}
+		}
 	}
 }
