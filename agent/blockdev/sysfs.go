@@ -103,10 +103,12 @@ func (s Sysfs) read(dir, name string) (Device, error) {
 	// The kernel replaces / in device names by ! (cciss!c0d0).
 	node := filepath.Join(or(s.Dev, "/dev"), strings.ReplaceAll(name, "!", "/"))
 	d := Device{Name: name, Node: node}
-	real, err := filepath.EvalSymlinks(dir)
+	// An entry of the class is a link to the device's folder.
+	link, err := os.Readlink(dir)
 	if err != nil {
 		return d, err
 	}
+	real := filepath.Join(filepath.Dir(dir), link)
 	major, minor, err := readDev(filepath.Join(real, "dev"))
 	if err != nil {
 		return d, err

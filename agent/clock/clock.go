@@ -18,6 +18,7 @@ type Options struct {
 	Servers  []string    // names or addresses a person configured; if there are any, no others are asked
 	Defaults []string    // asked if neither a person nor DHCP names one; may be empty
 	SavePath string      // file on data that holds the time over reboots; empty: not saved
+	Ceiling  time.Time   // what no source is believed after, see [Ceiling]; zero: the year 2100
 	OnChange func(State) // called from one goroutine after each change but that of Offset; may be nil
 
 	System System // nil: the kernel's clock
@@ -81,6 +82,9 @@ func New(options Options) *Clock {
 	if options.RTC == nil {
 		options.RTC = Device("/dev/rtc0")
 	}
+	if options.Ceiling.IsZero() {
+		options.Ceiling = latest
+	}
 	if options.resolve == nil {
 		options.resolve = resolve
 	}
@@ -106,17 +110,19 @@ func (c *Clock) State() State {
 // Synchronised is State().Synchronised.
 func (c *Clock) Synchronised() bool { return c.State().Synchronised }
 
-// SetFloor raises the floor to the newest of times and sets the clock if it is before that. Call it before anything
+// SetFloor raises the floor to the newest of times and sets the clock to that if it is before it, or after the
+// ceiling. Call it before anything
 // needs the time, again once data is mounted, and whenever newer signed metadata was seen.
 func (c *Clock) SetFloor(times ...time.Time) error {
 	c.mu.Lock()
-	floor := Floor(append(times, c.state.Floor)...)
+	floor := Floor(c.options.Ceiling, append(times, c.state.Floor)...)
 	if floor.After(c.state.Floor) {
 		c.state.Floor, c.floorAt = floor, time.Now()
 	}
 	c.mu.Unlock()
 	now := c.options.System.Now()
-	if !now.Before(floor) {
+	// The kernel itself may have believed an empty hardware clock.
+	if floor.IsZero() || !now.Before(floor) && now.Before(c.options.Ceiling) {
 		return nil
 	}
 	err := c.options.System.Set(floor)
@@ -144,7 +150,7 @@ func (c *Clock) ReadRTC() error {
 	if c.Synchronised() || !t.After(now) {
 		return nil
 	}
-	if !t.Before(Ceiling) {
+	if !t.Before(c.options.Ceiling) {
 		return fmt.Errorf("the hardware clock says %s, which is not believed", stamp(t))
 	}
 	if err := c.options.System.Set(t); err != nil {
@@ -275,7 +281,7 @@ func (c *Clock) save(sync bool) error {
 	c.mu.Lock()
 	known := c.state.Floor
 	if c.state.Server != "" {
-		known = Floor(known, c.options.System.Now())
+		known = Floor(c.options.Ceiling, known, c.options.System.Now())
 	} else {
 		// A little less than was counted: a crystal that runs fast must not get ahead of the truth.
 		elapsed := time.Since(c.floorAt)

@@ -171,7 +171,7 @@ func pass(d time.Duration) {
 }
 
 func TestFloorIsTheNewestTimeThatCanBe(t *testing.T) {
-	newer := build.Add(time.Hour)
+	newer, ceiling := build.Add(time.Hour), Ceiling(build)
 	for _, c := range []struct {
 		times []time.Time
 		want  time.Time
@@ -179,10 +179,10 @@ func TestFloorIsTheNewestTimeThatCanBe(t *testing.T) {
 		{nil, time.Time{}},
 		{[]time.Time{build, newer}, newer},
 		{[]time.Time{newer, {}, build}, newer},
-		{[]time.Time{build, Ceiling}, build},
-		{[]time.Time{build, Ceiling.Add(-time.Second)}, Ceiling.Add(-time.Second)},
+		{[]time.Time{build, ceiling}, build},
+		{[]time.Time{build, ceiling.Add(-time.Second)}, ceiling.Add(-time.Second)},
 	} {
-		if got := Floor(c.times...); !got.Equal(c.want) {
+		if got := Floor(ceiling, c.times...); !got.Equal(c.want) {
 			t.Errorf("Floor(%v) = %s, want %s", c.times, got, c.want)
 		}
 	}
@@ -259,9 +259,26 @@ func TestAnswerBeforeTheFloorIsRefused(t *testing.T) {
 	})
 }
 
+// OVMF takes an empty hardware clock's 1970 for 2070, and the kernel believes it
+// before the agent starts.
+func TestClockAfterTheCeilingIsSetToTheFloor(t *testing.T) {
+	onMachine(t, 44*365*24*time.Hour, Options{Ceiling: Ceiling(build)}, func(t *testing.T, m *machine, c *Clock) {
+		m.rtc = m.Now()
+		if err := c.SetFloor(build, m.Now()); err != nil || !m.Now().Equal(build) {
+			t.Errorf("clock is %s, %v", m.Now(), err)
+		}
+		if err := c.ReadRTC(); err == nil || !m.Now().Equal(build) {
+			t.Errorf("the hardware clock was believed: %s, %v", m.Now(), err)
+		}
+	})
+	if got := Ceiling(time.Time{}); !got.Equal(latest) {
+		t.Errorf("without a build time: %s", got)
+	}
+}
+
 func TestAnswerAfterTheCeilingIsRefused(t *testing.T) {
 	onMachine(t, 0, Options{Servers: []string{"a"}}, func(t *testing.T, m *machine, c *Clock) {
-		m.answer("a", Ceiling.Sub(truth), nil)
+		m.answer("a", latest.Sub(truth), nil)
 		defer running(t, c)()
 		pass(time.Hour)
 		if m.ahead != 0 || c.Synchronised() {
@@ -525,7 +542,7 @@ func FuzzSaved(f *testing.F) {
 	f.Add("2027-03-04T05:06:07Z\n")
 	f.Add("2027-03-04T05:06:07+02:00\n")
 	f.Fuzz(func(t *testing.T, content string) {
-		if got, err := parseSaved(content); err == nil && (!got.Before(Ceiling) || got.Before(time.Unix(0, 0))) {
+		if got, err := parseSaved(content); err == nil && (!got.Before(latest) || got.Before(time.Unix(0, 0))) {
 			t.Errorf("%q is read as %s", content, got)
 		}
 	})
@@ -541,7 +558,7 @@ func TestHardwareClockOfALateDriver(t *testing.T) {
 	}{
 		{"right", truth, false, 0, false},
 		{"behind", build.Add(-time.Hour), false, build.Sub(truth), false},
-		{"in 2150", Ceiling.AddDate(50, 0, 0), false, build.Sub(truth), true},
+		{"in 2150", latest.AddDate(50, 0, 0), false, build.Sub(truth), true},
 		{"none", time.Time{}, true, build.Sub(truth), false},
 	} {
 		onMachine(t, -57*365*24*time.Hour, Options{}, func(t *testing.T, m *machine, clock *Clock) {

@@ -11,14 +11,22 @@ import (
 	"time"
 )
 
-// Ceiling is the time after which no source is believed. A hardware clock with an empty battery may say 2099, a
-// forged answer anything.
-var Ceiling = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+// latest is the time after which nobody is believed, whatever is known of the release. A forged answer may say anything.
+var latest = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Floor returns the newest of times, without those after Ceiling.
-func Floor(times ...time.Time) (floor time.Time) {
+// Ceiling is the time after which a release believes no source, from the time it was built. Nobody runs a release that
+// is twenty years old, and an empty hardware clock says 2099, or 1970, which OVMF takes for 2070.
+func Ceiling(build time.Time) time.Time {
+	if ceiling := build.AddDate(20, 0, 0); ceiling.Before(latest) && build.Unix() > 0 {
+		return ceiling
+	}
+	return latest
+}
+
+// Floor returns the newest of times, without those from ceiling on.
+func Floor(ceiling time.Time, times ...time.Time) (floor time.Time) {
 	for _, t := range times {
-		if t.After(floor) && t.Before(Ceiling) {
+		if t.After(floor) && t.Before(ceiling) {
 			floor = t
 		}
 	}
@@ -53,7 +61,7 @@ func parseSaved(content string) (time.Time, error) {
 	if !ok || err != nil {
 		return time.Time{}, fmt.Errorf("%q is not a time", content)
 	}
-	if t = t.UTC(); t.Before(time.Unix(0, 0)) || !t.Before(Ceiling) {
+	if t = t.UTC(); t.Before(time.Unix(0, 0)) || !t.Before(latest) {
 		return time.Time{}, fmt.Errorf("%s is not a time this node can have seen", line)
 	}
 	return t, nil

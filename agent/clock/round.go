@@ -116,14 +116,14 @@ func (c *Clock) ask(ctx context.Context, servers []string) ([]Sample, error) {
 	return samples, nil
 }
 
-// plausible refuses what would set the clock before the floor or after Ceiling.
+// plausible refuses what would set the clock before the floor or after the ceiling.
 func (c *Clock) plausible(s Sample) error {
 	t := c.options.System.Now().Add(s.Offset).UTC()
 	floor := c.State().Floor
 	if t.Before(floor) {
 		return belowFloorError{s.Server, t, floor}
 	}
-	if !t.Before(Ceiling) {
+	if !t.Before(c.options.Ceiling) {
 		return fmt.Errorf("time server %s says %s, which is not believed", s.Server, t.Format(time.RFC3339))
 	}
 	return nil

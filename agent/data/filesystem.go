@@ -138,8 +138,10 @@ func (p *preparation) makeFileSystem(ctx context.Context, dev Disk) error {
 		return fmt.Errorf("has %d MiB, data needs %d MiB: use a larger disk", size/mib, MinBytes/mib)
 	}
 	p.Progress(fmt.Sprintf("making the data file system (%d MiB)", size/mib))
-	if err := clearSignatures(dev, 0, size); err != nil {
-		return err
+	if !p.fresh { // else they were cleared just now
+		if err := clearSignatures(dev, 0, size); err != nil {
+			return err
+		}
 	}
 	if p.device.Partition == 0 {
 		// A disk that had partitions: the kernel refuses it while it believes in them.

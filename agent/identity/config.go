@@ -27,7 +27,7 @@ func KeepConfig(dir string, raw []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("keep node config: %w", err)
 	}
-	if err := replace(name, raw, 0o600); err != nil {
+	if err := replace(file{name, raw, 0o600}); err != nil {
 		return fmt.Errorf("keep node config: %w", err)
 	}
 	return nil

@@ -66,10 +66,16 @@ func Load(dir string) (Identity, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return i, fmt.Errorf("load node identity: %w", err)
 	}
-	for _, step := range []func(string) error{i.loadMachineID, i.loadKey, i.countBoot} {
-		if err := step(dir); err != nil {
+	var fresh []file
+	for _, step := range []func(string) ([]file, error){i.loadMachineID, i.loadKey, i.countBoot} {
+		made, err := step(dir)
+		if err != nil {
 			return i, fmt.Errorf("load node identity: %w", err)
 		}
+		fresh = append(fresh, made...)
+	}
+	if err := replace(fresh...); err != nil {
+		return i, fmt.Errorf("load node identity: %w", err)
 	}
 	return i, nil
 }
@@ -92,15 +98,16 @@ func read(name string, limit int) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, int64(limit)+1))
 }
 
-func (i *Identity) loadMachineID(dir string) error {
+// loadMachineID and those after it return the files that are to be made.
+func (i *Identity) loadMachineID(dir string) ([]file, error) {
 	name := filepath.Join(dir, machineIDFile)
 	b, err := read(name, 33)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if id, ok := parseMachineID(b); ok {
 		i.MachineID = id
-		return nil
+		return nil, nil
 	}
 	id := make([]byte, 16)
 	rand.Read(id)
@@ -110,7 +117,7 @@ func (i *Identity) loadMachineID(dir string) error {
 	if b != nil {
 		i.note("the machine ID in %s was damaged: the node has a new one, %s", name, i.MachineID)
 	}
-	return replace(name, []byte(i.MachineID+"\n"), 0o644)
+	return []file{{name, []byte(i.MachineID + "\n"), 0o644}}, nil
 }
 
 func parseMachineID(b []byte) (string, bool) {
@@ -122,43 +129,41 @@ func parseMachineID(b []byte) (string, bool) {
 	return string(b), true
 }
 
-func (i *Identity) loadKey(dir string) error {
+func (i *Identity) loadKey(dir string) (fresh []file, err error) {
 	name := filepath.Join(dir, keyFile)
 	b, err := read(name, maxKey)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key, err := parseKey(b)
 	if err != nil {
 		_, key, _ = ed25519.GenerateKey(nil) // its error is that of a random source passed in
 		if len(b) > 0 {
 			if err := os.Rename(name, name+brokenSuffix); err != nil {
-				return err
+				return nil, err
 			}
 			i.note("the node key in %s was damaged (%v) and is kept as %s%s: the node has a new key", name, err, keyFile, brokenSuffix)
 		} else if b != nil {
 			i.note("the node key in %s was empty: the node has a new key", name)
 		}
-		if err := replace(name, encodeKey(key), 0o600); err != nil {
-			return err
-		}
+		fresh = []file{{name, encodeKey(key), 0o600}}
 	} else if err := os.Chmod(name, 0o600); err != nil {
-		return err
+		return nil, err
 	}
 	i.PublicKey = key.Public().(ed25519.PublicKey)
 	i.key = func() ed25519.PrivateKey { return key }
-	return nil
+	return fresh, nil
 }
 
 // bootsBytes is the length of the counter's file: all digits of a uint64, and
 // a newline. It never changes, so that one write of a sector is all it takes.
 const bootsBytes = 21
 
-func (i *Identity) countBoot(dir string) error {
+func (i *Identity) countBoot(dir string) ([]file, error) {
 	name := filepath.Join(dir, bootsFile)
 	b, err := read(name, bootsBytes)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	boots, ok := parseBoots(b)
 	i.Boots = boots + 1
@@ -167,14 +172,14 @@ func (i *Identity) countBoot(dir string) error {
 		if b != nil {
 			i.note("the boot counter in %s was damaged and starts again", name)
 		}
-		return replace(name, text, 0o644)
+		return []file{{name, text, 0o644}}, nil
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = f.WriteAt(text, 0)
-	return errors.Join(err, f.Sync(), f.Close())
+	return nil, errors.Join(err, f.Sync(), f.Close())
 }
 
 func parseBoots(b []byte) (uint64, bool) {

@@ -238,7 +238,7 @@ func TestFailedReplaceKeepsTheOldFile(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "file.new/in-the-way"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := replace(filepath.Join(dir, "file"), []byte("new"), 0o600); err == nil {
+	if err := replace(file{filepath.Join(dir, "file"), []byte("new"), 0o600}); err == nil {
 		t.Error("no error")
 	}
 	if got := get(t, dir, "file"); string(got) != "old" {

@@ -24,6 +24,10 @@ type Hotplug struct {
 	// Wanted chooses devices by modalias; nil means all. The initramfs needs no
 	// choice: its index has only what leads to storage.
 	Wanted func(modalias string) bool
+	// WantedBus chooses the buses, by their names in sysfs, whose devices
+	// Coldplug looks at; nil means all. Looking at a device takes as long as
+	// reading three files.
+	WantedBus func(bus string) bool
 	// Rank says which devices Coldplug serves first: those of the lowest rank,
 	// and what appears through them. nil means the order of sysfs.
 	Rank func(modalias string) int
@@ -102,7 +106,7 @@ func (h *Hotplug) first(all []string) (lowest, others []string) {
 // them there.
 func (h *Hotplug) scan(seen map[string]struct{}) ([]string, error) {
 	var fresh []string
-	err := modaliases(h.Loader.system.Sys, func(modalias []byte) {
+	err := modaliases(h.Loader.system.Sys, h.WantedBus, func(modalias []byte) {
 		if _, ok := seen[string(modalias)]; ok {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/skerry-os/skerry/kmod"
 	"golang.org/x/sys/unix"
@@ -181,6 +182,7 @@ func (l *Loader) insert(m kmod.Module, params string) error {
 	if l.live(m.Name) {
 		return nil
 	}
+	started := time.Now()
 	path := filepath.Join(l.system.Modules, m.Path)
 	f, err := os.Open(path)
 	if err != nil {
@@ -194,7 +196,7 @@ func (l *Loader) insert(m kmod.Module, params string) error {
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("load module %s from %s%s: %w%s", m.Name, path, with(params), err, advice(err))
 	}
-	l.log.Debug("module loaded", "module", m.Name, "params", params)
+	l.log.Debug("module loaded", "module", m.Name, "params", params, "took", time.Since(started).Round(time.Millisecond))
 	return nil
 }
 

@@ -70,10 +70,16 @@ func (s *Shutdown) setDefaults() {
 	}
 }
 
-// Run brings the system down. An immediate request, or the end of Total, cuts
-// everything short. Run returns only if reboot(2) failed, or in a test.
-func (s *Shutdown) Run(ctx context.Context, action Action, requests <-chan Request) error {
+// Run brings the system down as the first request says. An immediate one, that
+// or a later one, or the end of Total, cuts everything short. Run returns only
+// if reboot(2) failed, or in a test.
+func (s *Shutdown) Run(ctx context.Context, first Request, requests <-chan Request) error {
 	s.setDefaults()
+	action := first.Action
+	if first.Immediate {
+		s.warn("going down at once", "reason", first.Reason)
+		return s.end(action)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// The alarm runs apart from the steps: what they are stuck in does not

@@ -149,7 +149,7 @@ func TestShutdownKeepsItsOrder(t *testing.T) {
 			StopServices: func(ctx context.Context) error { f.did("services"); return nil },
 			Hooks:        []Hook{{"clock", func(context.Context) error { f.did("clock"); return nil }}, {"log", func(context.Context) error { f.did("log"); return errors.New("no disk") }}},
 		}
-		if err := s.Run(t.Context(), PowerOff, nil); err != nil {
+		if err := s.Run(t.Context(), Request{Action: PowerOff}, nil); err != nil {
 			t.Fatal(err)
 		}
 		want := []string{"services", "sync", "clock", "log", "mounts", "unmount /run/containerd/rootfs",
@@ -192,7 +192,7 @@ func TestAHangInAnyStepStillReachesReboot(t *testing.T) {
 						return nil
 					}}},
 				}
-				if err := s.Run(t.Context(), Reboot, nil); err != nil {
+				if err := s.Run(t.Context(), Request{Action: Reboot}, nil); err != nil {
 					t.Fatal(err)
 				}
 				if took := time.Since(begin); took > 100*time.Second {
@@ -219,7 +219,7 @@ func TestTotalEndsWhatStepsDoNot(t *testing.T) {
 		s := &Shutdown{Log: quiet(), Sys: f, ServicesTime: time.Hour, Total: 90 * time.Second,
 			StopServices: func(context.Context) error { f.did("services"); return nil }}
 		begin := time.Now()
-		if err := s.Run(t.Context(), Halt, nil); err != nil {
+		if err := s.Run(t.Context(), Request{Action: Halt}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(begin); took != 90*time.Second || f.reboots[0] != unix.LINUX_REBOOT_CMD_HALT {
@@ -238,7 +238,7 @@ func TestImpatienceCutsTheShutdownShort(t *testing.T) {
 		begin := time.Now()
 		time.AfterFunc(3*time.Second, func() { requests <- Request{Action: Reboot} })
 		time.AfterFunc(4*time.Second, func() { requests <- Request{Action: Reboot, Immediate: true} })
-		if err := s.Run(t.Context(), PowerOff, requests); err != nil {
+		if err := s.Run(t.Context(), Request{Action: PowerOff}, requests); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(begin); took != 4*time.Second || f.reboots[0] != unix.LINUX_REBOOT_CMD_RESTART {
@@ -254,7 +254,7 @@ func TestBusyMountIsMadeReadOnlyAndElseDetached(t *testing.T) {
 			f := populated()
 			f.busy["/var"], f.frozen["/var"] = true, frozen
 			s := &Shutdown{Log: quiet(), Sys: f}
-			if err := s.Run(t.Context(), Reboot, nil); err != nil {
+			if err := s.Run(t.Context(), Request{Action: Reboot}, nil); err != nil {
 				t.Fatal(err)
 			}
 			if !slices.Contains(f.log, "read-only /var") || slices.Contains(f.log, "detach /var") != frozen {
@@ -293,4 +293,18 @@ func FuzzParseMounts(f *testing.F) {
 			fmt.Fprint(io.Discard, m.Path)
 		}
 	})
+}
+
+func TestAnImmediateRequestThatComesFirstStopsNothing(t *testing.T) {
+	f := newFake()
+	s := Shutdown{Log: slog.New(slog.DiscardHandler), Sys: f, StopServices: func(context.Context) error {
+		t.Error("services are stopped")
+		return nil
+	}}
+	if err := s.Run(t.Context(), Request{Action: Reboot, Immediate: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.reboots) != 1 || f.syncs != 0 {
+		t.Errorf("reboots %v, %d syncs", f.reboots, f.syncs)
+	}
 }

@@ -25,9 +25,10 @@ const (
 type Search struct {
 	Sysfs  blockdev.Sysfs
 	Events <-chan struct{} // ticks when a uevent came; may be nil
-	// BootPartUUID is the GUID of the partition the firmware booted from, in any
-	// case, or empty if it is not known (see [Variables.BootPartUUID]).
-	BootPartUUID string
+	// BootPartUUID returns the GUID of the partition the firmware booted from, in
+	// any case, or nothing if that is not known (see [Variables.BootPartUUID]). It
+	// is asked when a slot was found; nil means not known.
+	BootPartUUID func() string
 	Deadline     time.Duration // default [Deadline]
 	Settle       time.Duration // default 5 s
 	// Open opens a device node for reading; default os.Open.
@@ -61,6 +62,9 @@ func Find(ctx context.Context, params verity.Params, s Search) (Found, error) {
 	}
 	if s.Settle == 0 {
 		s.Settle = settle
+	}
+	if s.BootPartUUID == nil {
+		s.BootPartUUID = func() string { return "" }
 	}
 	if s.Open == nil {
 		s.Open = func(node string) (Device, error) { return os.Open(node) }
@@ -109,9 +113,10 @@ func (s *search) enough(devices []blockdev.Device) bool {
 		s.found = Found{}
 		return false
 	}
+	uuid := s.BootPartUUID()
 	best, booted := 0, false
 	for i, d := range matches {
-		if s.bootedFrom(devices, d.Parent) {
+		if uuid != "" && s.bootedFrom(devices, d.Parent, uuid) {
 			best, booted = i, true
 			break
 		}
@@ -123,7 +128,7 @@ func (s *search) enough(devices []blockdev.Device) bool {
 	if s.since.IsZero() {
 		s.since = time.Now()
 	}
-	return booted || s.BootPartUUID == "" || time.Since(s.since) >= s.Settle
+	return booted || uuid == "" || time.Since(s.since) >= s.Settle
 }
 
 func (s *search) matches(d blockdev.Device) bool {
@@ -153,13 +158,10 @@ func (s *search) compare(d blockdev.Device) string {
 	return ""
 }
 
-// bootedFrom says whether the firmware booted from a partition of the disk.
-func (s *search) bootedFrom(devices []blockdev.Device, disk string) bool {
-	if s.BootPartUUID == "" {
-		return false
-	}
+// bootedFrom says whether the partition with this UUID is on the disk.
+func (s *search) bootedFrom(devices []blockdev.Device, disk, uuid string) bool {
 	for _, d := range blockdev.PartitionsOf(devices, disk) {
-		if strings.EqualFold(d.PartUUID, s.BootPartUUID) {
+		if strings.EqualFold(d.PartUUID, uuid) {
 			return true
 		}
 	}
@@ -176,7 +178,7 @@ func (s *search) bootedFrom(devices []blockdev.Device, disk string) bool {
 		s.uuids[key(d)] = uuids
 	}
 	for _, id := range uuids {
-		if strings.EqualFold(id, s.BootPartUUID) {
+		if strings.EqualFold(id, uuid) {
 			return true
 		}
 	}

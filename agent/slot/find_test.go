@@ -127,12 +127,12 @@ func TestFindPrefersTheDiskTheFirmwareBootedFrom(t *testing.T) {
 	m.addDisk("sda", one, one)
 	m.addDisk("vda", one, one)
 	s := m.search()
-	s.BootPartUUID = "VDA-BOOT"
+	s.BootPartUUID = func() string { return "VDA-BOOT" }
 	got, err := Find(t.Context(), params, s)
 	if err != nil || got.Disk.Name != "vda" || got.Letter != A || len(got.Also) != 3 {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	s.BootPartUUID, s.Settle = "not-here", time.Millisecond
+	s.BootPartUUID, s.Settle = func() string { return "not-here" }, time.Millisecond
 	if got, err = Find(t.Context(), params, s); err != nil || got.Disk.Name != "sda" {
 		t.Errorf("without that disk: got %+v, %v", got, err)
 	}

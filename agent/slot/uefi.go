@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,14 +25,15 @@ const (
 // loader/loader.conf, a trial in the EFI variable LoaderEntryOneShot, which
 // systemd-boot removes before it starts the entry.
 type UEFI struct {
-	Boot      string // where partition boot is mounted
+	// Boot is partition boot for reading: mounted, or a [fat.FS] opened just now.
+	Boot      fs.FS
 	Variables Variables
 	// Running is the slot that runs now: its letter from Find, its version
 	// from the root. A release of another version is in the other slot.
 	Running Slot
 	// OpenLoaderConf opens loader.conf for writing in place, after whatever
-	// it takes to make partition boot writable; Close undoes that. The default
-	// opens the file in Boot.
+	// it takes to make partition boot writable; Close undoes that. Try and Commit
+	// need it. See [OpenInPlace].
 	OpenLoaderConf func() (LoaderConf, error)
 }
 
@@ -62,12 +62,12 @@ func (u UEFI) defaultEntry() (string, error) {
 	if entry != "" {
 		return strings.ToLower(entry), nil
 	}
-	contents, err := os.ReadFile(u.loaderConf())
+	contents, err := fs.ReadFile(u.Boot, loaderConfName)
 	if err != nil {
 		return "", fmt.Errorf("read the default boot entry: %w", err)
 	}
 	if entry = loaderconf.Default(contents); entry == "" {
-		return "", fmt.Errorf("%s names no default boot entry", u.loaderConf())
+		return "", fmt.Errorf("%s names no default boot entry", loaderConfName)
 	}
 	return entry, nil
 }
@@ -102,7 +102,7 @@ func (u UEFI) Try(s Slot) error {
 	if err != nil {
 		return fmt.Errorf("try slot %s: %w", s, err)
 	}
-	f, err := u.openLoaderConf()
+	f, err := u.OpenLoaderConf()
 	if err != nil {
 		return fmt.Errorf("try slot %s: %w", s, err)
 	}
@@ -122,7 +122,7 @@ func (u UEFI) Commit(s Slot) error {
 	if err != nil {
 		return fmt.Errorf("commit slot %s: %w", s, err)
 	}
-	f, err := u.openLoaderConf()
+	f, err := u.OpenLoaderConf()
 	if err != nil {
 		return fmt.Errorf("commit slot %s: %w", s, err)
 	}
@@ -146,9 +146,9 @@ func (u UEFI) installed(s Slot) (string, error) {
 	if at, err := u.slot(entry); err != nil || at != s {
 		return "", fmt.Errorf("slot %s is what runs, so version %s belongs into the other slot", u.Running, s.Version)
 	}
-	path := filepath.Join(u.Boot, "EFI/Linux", entry)
-	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s does not exist: the kernel image must be installed first", path)
+	name := "EFI/Linux/" + entry
+	if info, err := fs.Stat(u.Boot, name); errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s does not exist on partition boot: the kernel image must be installed first", name)
 	} else if err != nil {
 		return "", err
 	}
@@ -156,6 +156,8 @@ func (u UEFI) installed(s Slot) (string, error) {
 }
 
 const (
+	loaderConfName = "loader/loader.conf" // on partition boot
+
 	entryPrefix = "skerry-"
 	entrySuffix = ".efi"
 )
@@ -175,15 +177,6 @@ func (u UEFI) slot(entry string) (Slot, error) {
 		return u.Running, nil
 	}
 	return Slot{Letter: u.Running.Letter.Other(), Version: version}, nil
-}
-
-func (u UEFI) loaderConf() string { return filepath.Join(u.Boot, "loader/loader.conf") }
-
-func (u UEFI) openLoaderConf() (LoaderConf, error) {
-	if u.OpenLoaderConf != nil {
-		return u.OpenLoaderConf()
-	}
-	return OpenInPlace(u.loaderConf())
 }
 
 // OpenInPlace opens a file for overwriting. Sync also drops it from the

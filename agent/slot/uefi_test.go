@@ -2,6 +2,7 @@ package slot
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,8 @@ func node(t *testing.T) UEFI {
 	write(t, filepath.Join(boot, "loader/loader.conf"), conf)
 	write(t, filepath.Join(boot, "EFI/Linux/skerry-1.0.0.efi"), []byte("MZ"))
 	write(t, filepath.Join(boot, "EFI/Linux/skerry-1.1.0.efi"), []byte("MZ"))
-	u := UEFI{Boot: boot, Variables: Variables(vars), Running: Slot{A, "1.0.0"}}
+	u := UEFI{Boot: os.DirFS(boot), Variables: Variables(vars), Running: Slot{A, "1.0.0"}}
+	u.OpenLoaderConf = func() (LoaderConf, error) { return OpenInPlace(filepath.Join(boot, loaderConfName)) }
 	u.set(t, entrySelected, "skerry-1.0.0.efi")
 	return u
 }
@@ -32,6 +34,19 @@ func write(t *testing.T, path string, b []byte) {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// spoilLoaderConf makes the file shorter than it was made, as an editor would.
+func spoilLoaderConf(t *testing.T, u UEFI) {
+	t.Helper()
+	f, err := u.OpenLoaderConf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.(inPlace).Truncate(10); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -97,7 +112,7 @@ func TestTryRefusesWhatCouldNotBoot(t *testing.T) {
 		"kernel image missing":               {Slot{B, "1.2.0"}, func(UEFI) {}},
 		"version that runs, in B":            {Slot{B, "1.0.0"}, func(UEFI) {}},
 		"new version, in the slot that runs": {Slot{A, "1.1.0"}, func(UEFI) {}},
-		"loader.conf edited":                 {Slot{B, "1.1.0"}, func(u UEFI) { os.WriteFile(u.loaderConf(), []byte("default x\n"), 0o644) }},
+		"loader.conf edited":                 {Slot{B, "1.1.0"}, func(u UEFI) { spoilLoaderConf(t, u) }},
 		"no place for variables":             {Slot{B, "1.1.0"}, func(u UEFI) { os.RemoveAll(string(u.Variables)) }},
 	} {
 		u := node(t)
@@ -127,7 +142,7 @@ func TestCommitMakesTheTrialTheDefault(t *testing.T) {
 	if _, trial, err := u.Booted(); err != nil || trial {
 		t.Errorf("still a trial: %v, %v", trial, err)
 	}
-	if info, err := os.Stat(u.loaderConf()); err != nil || info.Size() != loaderconf.Size {
+	if info, err := fs.Stat(u.Boot, loaderConfName); err != nil || info.Size() != loaderconf.Size {
 		t.Errorf("loader.conf changed its size: %v", err)
 	}
 }

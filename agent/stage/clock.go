@@ -14,7 +14,10 @@ const savedTime = stateDir + "/time"
 // newClock makes the clock, which does nothing yet. The network tells it of time
 // servers, so it is made first.
 func (n *node) newClock() {
-	options := clock.Options{Log: n.log, Servers: n.config.Network.NTP, OnChange: n.showClock, Defaults: defaultTimeServers}
+	options := clock.Options{
+		Log: n.log, Servers: n.config.Network.NTP, OnChange: n.showClock, Defaults: defaultTimeServers,
+		Ceiling: clock.Ceiling(n.release.buildTime),
+	}
 	if n.dataMounted {
 		options.SavePath = savedTime
 	}
@@ -23,7 +26,7 @@ func (n *node) newClock() {
 
 // startClock makes sure that the clock is not before what is known to be past,
 // and begins to follow time servers. Nothing waits for them.
-func (n *node) startClock(ctx context.Context) error {
+func (n *node) startClock(context.Context) error {
 	saved, err := clock.ReadSaved(savedTime)
 	if err != nil {
 		n.status.Report("clock", err.Error())
@@ -32,8 +35,8 @@ func (n *node) startClock(ctx context.Context) error {
 		n.log.Warn("the hardware clock is not used", "err", err)
 	}
 	err = n.clock.SetFloor(n.release.buildTime, saved)
-	ctx, n.stopClock = context.WithCancel(ctx)
-	n.clocked = make(chan error, 1)
+	ctx, stop := context.WithCancel(n.life)
+	n.stopClock, n.clocked = stop, make(chan error, 1)
 	go func() { n.clocked <- n.clock.Run(ctx) }()
 	return err
 }

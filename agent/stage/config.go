@@ -10,21 +10,7 @@ import (
 
 	"github.com/skerry-os/skerry/agent/identity"
 	"github.com/skerry-os/skerry/nodeconfig"
-	"github.com/skerry-os/skerry/strictyaml"
 )
-
-// readConfigFile reads a node config; nothing if there is no such file.
-func readConfigFile(name string) ([]byte, error) {
-	file, err := os.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return strictyaml.Read(filepath.Base(name), file)
-}
 
 // applyConfig decides which node config counts and puts it into effect. One
 // that cannot be used leaves the node with the last that worked, and with the
@@ -32,7 +18,7 @@ func readConfigFile(name string) ([]byte, error) {
 func (n *node) applyConfig(context.Context) error {
 	var problem error
 	if n.bootConfigErr != nil {
-		config, what := n.lastConfig()
+		config, what := n.lastConfig(stateDir)
 		n.config = config
 		// What counts comes first: a list of mistakes is cut when it is long.
 		problem = fmt.Errorf("the node runs with %s: %w", what, n.bootConfigErr)
@@ -52,10 +38,11 @@ func (n *node) applyConfig(context.Context) error {
 	return problem
 }
 
-// lastConfig returns the node config to use when the one on boot is no good.
-func (n *node) lastConfig() (*nodeconfig.Config, string) {
+// lastConfig returns the node config to use when the one on boot is no good: the
+// last that is kept in dir.
+func (n *node) lastConfig(dir string) (*nodeconfig.Config, string) {
 	if n.dataMounted {
-		contents, err := identity.LastConfig(stateDir)
+		contents, err := identity.LastConfig(dir)
 		if err == nil {
 			config, err := nodeconfig.Parse(nodeconfig.FileName, contents)
 			if err == nil {

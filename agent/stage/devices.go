@@ -3,14 +3,20 @@ package stage
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // namedModules are drivers that nothing asks for by an alias of a device, and
 // that nodes need: for images mounted from files, for tunnels, for bridges of
 // pods, for buttons.
 var namedModules = []string{"loop", "tun", "br_netfilter", "evdev"}
+
+// driversWait bounds how long a driver that hangs holds up the boot.
+const driversWait = 30 * time.Second
 
 // modules waits for the drivers without which a node cannot come up, and loads
 // what the node config names. The rest is loaded once the node is up.
@@ -22,7 +28,9 @@ func (n *node) modules(ctx context.Context) error {
 	for _, name := range n.config.Kernel.Modules {
 		problem = errors.Join(problem, n.loader.Load(ctx, name))
 	}
-	n.plugged.Wait()
+	if !ended(&n.plugged, driversWait) {
+		problem = errors.Join(problem, fmt.Errorf("a driver has not ended its start in %v", driversWait))
+	}
 	if firstMAC(netClass) == nil {
 		n.settle(ctx) // the network may be behind USB
 	}
@@ -50,26 +58,33 @@ func (n *node) settle(ctx context.Context) {
 // disk can wait, and their drivers take as long to load as all others.
 func (n *node) wanted(modalias string) bool { return n.settled.Load() || urgent(modalias) }
 
+// wantedBus says where wanted devices may be: boards without a device tree have
+// many platform devices, and none of them is a network card.
+func (n *node) wantedBus(bus string) bool {
+	switch {
+	case n.settled.Load():
+		return true
+	case bus == "platform":
+		_, err := os.Stat("/sys/firmware/devicetree/base/compatible")
+		return err == nil
+	}
+	return slices.Contains([]string{"pci", "virtio", "vmbus", "xen", "mdio_bus"}, bus)
+}
+
 // urgent tells whether a node needs the device in order to come up: its network
-// and what nobody can judge. The disk of the slot is there already.
+// cards and what may lead to one. The disk of the slot is there already. A
+// machine that shows no card after these gets drivers for everything at once.
 func urgent(modalias string) bool {
 	bus, rest, _ := strings.Cut(modalias, ":")
 	switch bus {
 	case "pci":
-		// Storage, displays, multimedia and serial buses, USB among them.
-		return !containsAny(rest, "bc01", "bc03", "bc04", "bc0C")
+		return strings.Contains(rest, "bc02") // network controllers
 	case "virtio":
 		return strings.HasPrefix(rest, "d00000001v") // network
-	case "usb":
-		return !containsAny(rest, "ic03", "ic08", "ic09") // human interface, storage, hubs
-	case "cpu", "hid", "input", "i2c", "serio", "scsi": // of a processor: ciphers, sensors
-		return false
-	case "acpi":
-		return !strings.HasPrefix(rest, "LNX") && !strings.HasPrefix(rest, "PNP0C") // buttons, fans, zones
-	case "platform":
-		return rest != "pcspkr" && !strings.HasSuffix(rest, "-framebuffer")
+	case "vmbus", "xen", "of", "mdio": // virtual machines of other makers, and boards whose firmware describes them: nobody can judge
+		return true
 	}
-	return true
+	return false
 }
 
 // diskRank orders devices by how likely they lead to the slot: a virtual

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -32,31 +31,33 @@ var rootModules = []string{"dm-mod", "dm-verity", "erofs"}
 // ones are loaded: loading a driver that is not needed costs as much.
 const diskPause = 250 * time.Millisecond
 
-// Initramfs finds the slot that the kernel command line describes, makes its
-// root the root of this process and executes the agent in it. It returns only
-// if that failed.
-func Initramfs(ctx context.Context) error {
-	h := handover{KernelTime: uptime()}
+// pluggingWait is how long a driver that is being loaded may hold up the root
+// once it is mounted.
+const pluggingWait = 20 * time.Second
+
+// initramfs finds the slot that the kernel command line describes and makes its
+// root the root of this process.
+func initramfs(ctx context.Context) (origin, error) {
+	var from origin
 	if _, err := mount.Apply(mount.Linux{}, "/", mount.InitramfsTable()); err != nil {
-		return err
+		return from, err
 	}
+	// Modules are loaded by the agent alone until sysctls are set: the kernel's
+	// own way is to start a program, which takes longer than the module.
+	if err := os.WriteFile("/proc/sys/kernel/modprobe", []byte("\n"), 0); err != nil {
+		return from, err
+	}
+	from.KernelTime = execTime()
 	log, closeLog := kernelLog()
 	defer closeLog()
-	if err := openRoot(ctx, &h, log); err != nil {
-		return err
+	if err := openRoot(ctx, &from, log); err != nil {
+		return from, err
 	}
-	if err := h.write(); err != nil {
-		return err
-	}
-	if err := mount.SwitchRoot(sysroot); err != nil {
-		return err
-	}
-	err := unix.Exec(RootInit, []string{RootInit}, os.Environ())
-	return fmt.Errorf("start %s of slot %s: %w", RootInit, h.Slot, err)
+	return from, mount.SwitchRoot(sysroot)
 }
 
 // openRoot mounts the root of the slot at sysroot and fills in what it found.
-func openRoot(ctx context.Context, h *handover, log *slog.Logger) error {
+func openRoot(ctx context.Context, from *origin, log *slog.Logger) error {
 	params, err := commandLineParams()
 	if err != nil {
 		return err
@@ -80,23 +81,32 @@ func openRoot(ctx context.Context, h *handover, log *slog.Logger) error {
 	events := make(chan struct{}, 1)
 	var plugging sync.WaitGroup
 	plugging.Go(func() {
-		_ = hotplug.Watch(ctx, listener, func(modules.Event) { tick(events) })
+		err := hotplug.Watch(ctx, listener, func(modules.Event) { tick(events) })
+		if ctx.Err() == nil {
+			log.Error("devices that appear from now on are not noticed", "err", err)
+		}
 	})
 	plugging.Go(func() {
 		if err := hotplug.Coldplug(ctx); err != nil && ctx.Err() == nil {
 			log.Error("drivers are missing", "err", err)
 		}
 	})
-	// The root is changed for all threads: nothing may be loading then. Drivers
+	// The root is changed for all threads: nothing should be loading then. Drivers
 	// that were not needed are the root stage's to load.
-	defer plugging.Wait()
-	defer cancel()
+	defer func() {
+		cancel()
+		if !ended(&plugging, pluggingWait) {
+			log.Error("a driver does not end its start: going on without it")
+		}
+	}()
 
 	var loading errgroup.Group
 	for _, name := range rootModules {
 		loading.Go(func() error { return loader.Load(ctx, name) })
 	}
-	found, err := slot.Find(ctx, params, slot.Search{Events: events, BootPartUUID: bootPartUUID(ctx, loader)})
+	bootPart := sync.OnceValue(func() string { return bootPartUUID(ctx, loader) })
+	plugging.Go(func() { bootPart() }) // it is asked for later
+	found, err := slot.Find(ctx, params, slot.Search{Events: events, BootPartUUID: bootPart})
 	if err != nil {
 		return err
 	}
@@ -115,21 +125,23 @@ func openRoot(ctx context.Context, h *handover, log *slog.Logger) error {
 	if err := unix.Mount(opened.Node, sysroot, "erofs", unix.MS_RDONLY, ""); err != nil {
 		return fmt.Errorf("mount the root of slot %s on %s: %w", found.Letter, found.Partition.Node, err)
 	}
-	readAhead(sysroot + RootInit)
+	if err := shareProgram(); err != nil {
+		log.Warn("the agent is in memory twice", "err", err)
+	}
 	log.Info("root mounted", "slot", found.Letter, "partition", found.Partition.Node)
-	h.Slot, h.Partition, h.Disk, h.DataDevice, h.Also = found.Letter, found.Partition, found.Disk, opened.DataDevice, found.Also
+	from.Slot, from.Partition, from.Disk, from.DataDevice, from.Also = found.Letter, found.Partition, found.Disk, opened.DataDevice, found.Also
 	return nil
 }
 
-// readAhead has the kernel read and verify a file in one go. Executing it would
-// otherwise do so page by page, in the order in which the program runs.
-func readAhead(name string) {
-	file, err := os.Open(name)
-	if err != nil {
-		return // executing it will tell
+// shareProgram puts the initramfs's copy of the agent over the one in the root,
+// which is the same: process 1 runs from it, so it is in memory, and the agent's
+// helpers need not read and verify another. Both are part of the signed release.
+func shareProgram() error {
+	at := sysroot + program
+	if err := unix.Mount("/init", at, "", unix.MS_BIND, ""); err != nil {
+		return err
 	}
-	defer file.Close()
-	_ = unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_WILLNEED)
+	return unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "")
 }
 
 func commandLineParams() (verity.Params, error) {
@@ -159,39 +171,25 @@ func bootPartUUID(ctx context.Context, loader *modules.Loader) string {
 	return id
 }
 
-// kernelLog returns a logger that writes into the kernel's log, from where the
-// root stage's ring takes it.
-func kernelLog() (*slog.Logger, func()) {
-	kmsg, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
-	if err != nil {
-		return slog.New(slog.DiscardHandler), func() {}
-	}
-	// One write is one record; the kernel adds time and level.
-	var handler slog.Handler = slog.NewTextHandler(prefixed{kmsg}, &slog.HandlerOptions{
-		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		},
-	})
-	return slog.New(handler), func() { kmsg.Close() }
-}
-
-// prefixed puts the level and our name before each record.
-type prefixed struct{ w io.Writer }
-
-func (p prefixed) Write(record []byte) (int, error) {
-	if _, err := p.w.Write(append([]byte("<6>skerry: "), record...)); err != nil {
-		return 0, err
-	}
-	return len(record), nil
-}
-
 // tick wakes whoever waits on events, without waiting itself.
 func tick(events chan<- struct{}) {
 	select {
 	case events <- struct{}{}:
 	default:
+	}
+}
+
+// ended waits for a group, for at most d, and tells whether it has ended.
+func ended(group *sync.WaitGroup, d time.Duration) bool {
+	done := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(d):
+		return false
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -19,38 +18,48 @@ import (
 	"github.com/skerry-os/skerry/nodeconfig"
 )
 
-// mountModules are the file systems of the mounts phase. The kernel would ask
-// for them itself, through a program: loading them here is quicker.
-var mountModules = []string{"overlay", "ext4", "vfat", "nls_cp437", "nls_ascii"}
+// What is mounted with modules. The kernel would ask for them itself, through a
+// program: loading them here is quicker.
+const (
+	overlayModule = "overlay"
+	dataModule    = "ext4"
+)
 
-// mounts makes the file systems of a node: those in memory, boot and data. It
-// also begins to load drivers, which takes longest on a slow machine.
+// mounts makes the file systems of a node: those in memory, and data. It begins
+// to load drivers, which take longest on a slow machine. Data is prepared
+// meanwhile, for that is mostly waiting for its disk.
 func (n *node) mounts(ctx context.Context) error {
-	if err := n.startModules(ctx); err != nil {
+	n.readBootConfig()
+	data := make(chan error, 1)
+	modulesStarted := make(chan struct{})
+	go func() { data <- n.mountData(ctx, modulesStarted) }()
+	if err := n.startModules(); err != nil {
 		// File systems may be built in: what is wrong shows below.
 		n.status.Report("modules", err.Error())
 	}
-	results, err := mount.Apply(mount.Linux{}, "/", mount.RootTable())
-	if err != nil {
-		n.bootConfigErr = err
-		return err
+	close(modulesStarted)
+	if err := errors.Join(n.mountMemory(ctx), <-data); err != nil {
+		return errors.Join(err, n.dataInMemory(), n.loadIdentity())
 	}
+	n.persistLog()
+	return n.loadIdentity()
+}
+
+// mountMemory makes the file systems in memory.
+func (n *node) mountMemory(ctx context.Context) error {
+	n.load(ctx, overlayModule)
+	results, err := mount.Apply(mount.Linux{}, "/", mount.RootTable())
 	for _, r := range results {
 		if r.Outcome == mount.Failed {
 			n.log.Warn("mount failed", "step", r.Step.String(), "err", r.Err)
 		}
 	}
-	n.readBootConfig()
-	if err := n.mountData(ctx); err != nil {
-		return errors.Join(err, dataInMemory(), n.loadIdentity())
-	}
-	n.persistLog(ctx)
-	return n.loadIdentity()
+	return err
 }
 
-// startModules opens the way for drivers and loads what the mounts need; the
-// machine's devices get theirs in the background.
-func (n *node) startModules(ctx context.Context) error {
+// startModules opens the way for drivers. The mounts' modules and those of the
+// machine's devices are loaded in the background.
+func (n *node) startModules() error {
 	system, err := modules.Running()
 	if err != nil {
 		return err
@@ -58,32 +67,40 @@ func (n *node) startModules(ctx context.Context) error {
 	if n.loader, err = modules.NewLoader(system, nil, n.log); err != nil {
 		return err
 	}
-	n.hotplug = &modules.Hotplug{Loader: n.loader, Log: n.log, Wanted: n.wanted}
+	n.hotplug = &modules.Hotplug{Loader: n.loader, Log: n.log, Wanted: n.wanted, WantedBus: n.wantedBus}
 	listener, err := modules.Listen()
 	if err != nil {
 		return err
 	}
 	go func() {
 		defer listener.Close()
-		_ = n.hotplug.Watch(ctx, listener, func(modules.Event) { tick(n.devices) })
+		err := n.hotplug.Watch(n.life, listener, func(modules.Event) { tick(n.devices) })
+		if n.life.Err() == nil {
+			n.status.Report("devices", fmt.Sprintf("devices that appear from now on are not noticed: %v", err))
+		}
 	}()
-	var loading sync.WaitGroup
-	for _, name := range mountModules {
-		loading.Go(func() {
-			if err := n.loader.Load(ctx, name); err != nil {
-				n.log.Warn("module not loaded", "module", name, "err", err)
-			}
-		})
+	for _, name := range []string{dataModule, overlayModule} {
+		go n.load(n.life, name)
 	}
-	n.plugged.Go(func() { n.coldplug(ctx) })
-	loading.Wait()
+	n.plugged.Go(func() { n.coldplug(n.life) })
 	return nil
 }
 
-// readBootConfig mounts partition boot for reading and takes the node config
-// from it. What is wrong with it is for the config phase to tell.
+// load loads a module, or waits for its load that is under way. It may be built
+// in, or missing: who needs it will tell.
+func (n *node) load(ctx context.Context, name string) {
+	if n.loader == nil {
+		return
+	}
+	if err := n.loader.Load(ctx, name); err != nil {
+		n.log.Warn("module not loaded", "module", name, "err", err)
+	}
+}
+
+// readBootConfig reads the node config from partition boot. What is wrong with
+// it is for the config phase to tell.
 func (n *node) readBootConfig() {
-	contents, err := n.readBoot()
+	contents, err := n.configOnBoot()
 	if err != nil {
 		n.bootConfigErr = err
 		return
@@ -96,8 +113,9 @@ func (n *node) readBootConfig() {
 	n.bootConfig, n.config = contents, config
 }
 
-// mountData prepares data and what is kept on it.
-func (n *node) mountData(ctx context.Context) error {
+// mountData prepares data and mounts it. Only what needs a driver waits until
+// modules can be loaded.
+func (n *node) mountData(ctx context.Context, modulesStarted <-chan struct{}) error {
 	options := data.Options{
 		BootDisk:   n.Disk,
 		Device:     data.Auto,
@@ -105,16 +123,23 @@ func (n *node) mountData(ctx context.Context) error {
 		Log:        n.log,
 		Run:        n.reaper.Run,
 		Progress:   func(text string) { n.console.Print("data: " + text) },
-		System:     data.Linux{Events: n.devices},
+		System: dataSystem{data.Linux{Events: n.devices}, func() {
+			<-modulesStarted
+			n.load(ctx, dataModule)
+		}},
 	}
 	if n.config != nil {
 		options.Wipe = n.config.Storage.Data.Wipe
 		if device := n.config.Storage.Data.Device; device != "" && device != data.Auto {
 			options.Device = device
+			<-modulesStarted
 			n.settle(ctx) // its driver may not be loaded yet
 		}
-	} else if node := n.findData(ctx); node != "" {
-		options.Device = node
+	} else {
+		<-modulesStarted
+		if node := n.findData(ctx); node != "" {
+			options.Device = node
+		}
 	}
 	result, err := data.Prepare(ctx, options)
 	if err != nil {
@@ -127,6 +152,19 @@ func (n *node) mountData(ctx context.Context) error {
 	n.status.Update(func(s *status.Status) { s.Data = status.Data{Device: result.Device, Size: result.Bytes} })
 	n.measureData()
 	return nil
+}
+
+// dataSystem is the running kernel, whose file system for data may still be on
+// its way.
+type dataSystem struct {
+	data.Linux
+	loadFileSystem func()
+}
+
+// Mount implements [data.System].
+func (s dataSystem) Mount(node, dir string) error {
+	s.loadFileSystem()
+	return s.Linux.Mount(node, dir)
 }
 
 // loadIdentity reads who the node is. Without data it is somebody else at each
@@ -193,8 +231,9 @@ func (n *node) measureData() {
 }
 
 // persistLog keeps the log on data from now on.
-func (n *node) persistLog(ctx context.Context) {
-	ctx, n.stopLog = context.WithCancel(ctx)
+func (n *node) persistLog() {
+	ctx, stop := context.WithCancel(n.life)
+	n.stopLog = stop
 	n.persisting.Go(func() {
 		if err := n.ring.Persist(ctx, logring.Persistence{Dir: logDir}); err != nil && ctx.Err() == nil {
 			n.status.Report("log", fmt.Sprintf("the log is not kept on data: %v", err))
@@ -203,30 +242,13 @@ func (n *node) persistLog(ctx context.Context) {
 }
 
 // dataInMemory stands in for data, so that the node can still say what is wrong.
-func dataInMemory() error {
+func (n *node) dataInMemory() error {
+	if n.dataMounted {
+		return nil
+	}
 	err := unix.Mount("tmpfs", dataDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=20%")
 	if err != nil {
 		return fmt.Errorf("put memory in the place of data: %w", err)
 	}
 	return nil
-}
-
-// readBoot mounts partition boot of the slot's disk and reads the node config.
-// It returns nothing if there is none.
-func (n *node) readBoot() ([]byte, error) {
-	devices, err := blockdev.Sysfs{}.Scan()
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range blockdev.PartitionsOf(devices, n.Disk.Name) {
-		if d.PartName != "boot" && d.Partition != 1 {
-			continue
-		}
-		flags := uintptr(unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
-		if err := unix.Mount(d.Node, bootDir, "vfat", flags, "fmask=0177,dmask=0077"); err != nil {
-			return nil, fmt.Errorf("mount partition boot, %s: %w", d, err)
-		}
-		return readConfigFile(bootDir + "/" + nodeconfig.FileName)
-	}
-	return nil, fmt.Errorf("disk %s has no partition boot", n.Disk.Node)
 }

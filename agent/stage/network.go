@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skerry-os/skerry/agent/identity"
 	"github.com/skerry-os/skerry/agent/network"
 	"github.com/skerry-os/skerry/agent/status"
 	"github.com/skerry-os/skerry/nodeconfig"
@@ -30,9 +31,8 @@ const (
 // an address.
 func (n *node) startNetwork(ctx context.Context) error {
 	n.newClock()
-	n.hostname = n.config.Hostname
-	if n.hostname == "" {
-		n.hostname = nodeconfig.DefaultHostname(n.release.board, firstMAC(netClass))
+	if n.hostname = n.config.Hostname; n.hostname == "" {
+		n.hostname = n.ownHostname()
 	}
 	if err := unix.Sethostname([]byte(n.hostname)); err != nil {
 		return err
@@ -43,13 +43,27 @@ func (n *node) startNetwork(ctx context.Context) error {
 		leases = stateDir + "/leases"
 	}
 	var err error
-	n.network, err = network.Start(ctx, networkConfig(n.config.Network), network.Options{
+	n.network, err = network.Start(n.life, networkConfig(n.config.Network), network.Options{
 		Log: n.log, ResolvConf: resolvConf, Hostname: n.hostname, LeaseDir: leases, OnChange: n.showNetwork,
 	})
 	if err != nil {
 		return err
 	}
 	return n.waitOnline(ctx)
+}
+
+// ownHostname is the name of a node whose config gives none.
+func (n *node) ownHostname() string {
+	mac := firstMAC(netClass)
+	name := nodeconfig.DefaultHostname(n.release.board, mac)
+	if mac == nil || !n.dataMounted {
+		return name
+	}
+	name, err := identity.Hostname(stateDir, name)
+	if err != nil {
+		n.log.Warn("the node may have another name next time", "err", err)
+	}
+	return name
 }
 
 // waitOnline waits for an address for as long as one may be expected.

@@ -2,6 +2,8 @@ package stage
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/skerry-os/skerry/agent/status"
@@ -15,13 +17,28 @@ type phase struct {
 	advice string // what a person can do when it fails
 }
 
-// runPhases runs the phases in order, shows and times each.
+// guarded runs the phase. A mistake in it must not take the node's first process,
+// and with it the kernel, down.
+func (p phase) guarded(ctx context.Context) (err error) {
+	defer func() {
+		if mistake := recover(); mistake != nil {
+			err = fmt.Errorf("panic: %v\n%s", mistake, debug.Stack())
+		}
+	}()
+	return p.run(ctx)
+}
+
+// runPhases runs the phases in order, shows and times each. It ends early when
+// ctx does.
 func (n *node) runPhases(ctx context.Context, phases []phase) {
 	for i, p := range phases {
+		if ctx.Err() != nil {
+			return
+		}
 		shown := status.Phase{Name: p.name, Index: i + 1, Count: len(phases)}
 		n.status.Update(func(s *status.Status) { s.Phase = shown })
 		started := time.Now()
-		err := p.run(ctx)
+		err := p.guarded(ctx)
 		took := time.Since(started)
 		if err != nil {
 			n.log.Error("phase failed", "phase", p.name, "err", err)

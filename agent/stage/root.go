@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,8 +30,12 @@ import (
 // node is the running node: what the phases made so far. A part whose phase
 // failed is nil or zero, and later phases do without.
 type node struct {
-	handover
+	origin
 	release osRelease
+	// life is the context of what goes on when the boot is over. A phase's own
+	// context ends when the node is to go down before it is up.
+	life   context.Context
+	booted chan struct{} // closed when the phases are over
 
 	ring    *logring.Ring
 	log     *slog.Logger
@@ -44,6 +47,7 @@ type node struct {
 	hotplug *modules.Hotplug
 	devices chan struct{} // ticks when the kernel announced a device
 	plugged sync.WaitGroup
+	late    sync.Once // see lateWork
 	// settled says that drivers are loaded for all devices, not for urgent ones only.
 	settled atomic.Bool
 
@@ -71,19 +75,11 @@ type node struct {
 	supervisor   *service.Supervisor
 }
 
-// memoryLimit is what the agent's heap is held to: it shares a board with pods.
-const memoryLimit = 24 << 20
-
-// Root brings the node up, keeps it running until it is asked to go down, and
+// root brings the node up, keeps it running until it is asked to go down, and
 // takes it down. It returns only if the machine could not be restarted.
-func Root(ctx context.Context) error {
-	debug.SetMemoryLimit(memoryLimit)
-	debug.SetGCPercent(50)
-	h, err := readHandover()
-	if err != nil {
-		return err
-	}
-	n := &node{handover: h, devices: make(chan struct{}, 1)}
+func root(ctx context.Context, from origin) error {
+	n := &node{origin: from, life: ctx, devices: make(chan struct{}, 1), booted: make(chan struct{})}
+	var err error
 	n.release, err = readOSRelease("/usr/lib/os-release")
 	if err != nil {
 		return err
@@ -93,7 +89,21 @@ func Root(ctx context.Context) error {
 	requests := n.startInit(ctx)
 	n.log.Info("root stage", "release", n.release.version, "slot", n.Slot, "partition", n.Partition.Node)
 
-	n.runPhases(ctx, []phase{
+	// A person who wants the node to go down during its boot is heard.
+	boot, abandon := context.WithCancel(ctx)
+	defer abandon()
+	go func() {
+		defer close(n.booted)
+		n.runPhases(boot, n.phases())
+		if boot.Err() == nil {
+			n.nodeUp(ctx)
+		}
+	}()
+	return n.idle(ctx, abandon, requests)
+}
+
+func (n *node) phases() []phase {
+	return []phase{
 		{"mounts", n.mounts, "the node has no data until this is mended"},
 		{"config", n.applyConfig, "correct skerry.yaml on partition boot and restart"},
 		{"modules", n.modules, "this release may lack a driver for this machine"},
@@ -103,15 +113,13 @@ func Root(ctx context.Context) error {
 		{"watchdog", n.startWatchdog, "see the log"},
 		{"services", n.startServices, "see the log of the services that are not ready"},
 		{"trial", n.checkTrial, "see the log"},
-	})
-	n.nodeUp(ctx)
-	return n.idle(ctx, requests)
+	}
 }
 
 // startLog opens the ring and begins to follow the kernel's log.
 func (n *node) startLog() {
 	n.ring = logring.New(logring.DefaultBytes)
-	n.log = slog.New(n.ring.Handler("agent", slog.LevelInfo))
+	n.log = slog.New(n.ring.Handler("agent", logLevel()))
 	n.status = status.NewRecorder(time.Now)
 }
 

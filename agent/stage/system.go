@@ -13,7 +13,6 @@ import (
 	"github.com/skerry-os/skerry/agent/cgroup"
 	"github.com/skerry-os/skerry/agent/power"
 	"github.com/skerry-os/skerry/agent/service"
-	"github.com/skerry-os/skerry/agent/slot"
 	"github.com/skerry-os/skerry/agent/status"
 	"github.com/skerry-os/skerry/agent/sysctl"
 	"github.com/skerry-os/skerry/agent/watchdog"
@@ -22,9 +21,9 @@ import (
 
 // system sets the kernel's parameters and makes the hierarchy of groups.
 func (n *node) system(context.Context) error {
-	settings, err := sysctl.Merge(sysctl.Defaults(), n.config.Kernel.Sysctls)
-	if err != nil {
-		return err
+	settings, mergeErr := sysctl.Merge(sysctl.Defaults(), n.config.Kernel.Sysctls)
+	if mergeErr != nil {
+		settings = sysctl.Defaults() // without these a node is not safe
 	}
 	result, err := sysctl.Apply(sysctl.Dir, settings)
 	// What is missing may belong to modules that are loaded later.
@@ -33,19 +32,14 @@ func (n *node) system(context.Context) error {
 			n.lateSettings = append(n.lateSettings, s)
 		}
 	}
-	return err
+	return errors.Join(mergeErr, err)
 }
 
-// lateSystem completes the kernel once the node is up: with the modules that
-// nothing asks for, and the parameters that come with these.
+// lateSystem loads the modules that nothing asks for, and sets the parameters
+// that come with these.
 func (n *node) lateSystem(ctx context.Context) {
-	if n.loader == nil {
-		return
-	}
 	for _, name := range namedModules {
-		if err := n.loader.Load(ctx, name); err != nil {
-			n.log.Warn("module not loaded", "module", name, "err", err)
-		}
+		n.load(ctx, name)
 	}
 	result, err := sysctl.Apply(sysctl.Dir, n.lateSettings)
 	if err != nil {
@@ -58,7 +52,7 @@ func (n *node) lateSystem(ctx context.Context) {
 
 // startWatchdog arms the hardware watchdog. A machine without one is shown as
 // such and is no failure.
-func (n *node) startWatchdog(ctx context.Context) error {
+func (n *node) startWatchdog(context.Context) error {
 	show := func(text string) { n.status.Update(func(s *status.Status) { s.Watchdog = text }) }
 	path, err := watchdog.Choose("/dev", "/sys/class/watchdog")
 	if errors.Is(err, watchdog.ErrAbsent) {
@@ -74,22 +68,44 @@ func (n *node) startWatchdog(ctx context.Context) error {
 	}
 	feeder, err := watchdog.NewFeeder(device, watchdog.Timeout, n.log, n.status)
 	feeder.Register(idleLoop, idleBound)
-	go feeder.Run(ctx)
+	go feeder.Run(n.life)
 	n.feeder.Store(feeder)
 	show(feeder.String())
 	return err
+}
+
+// lateWatchdog arms a watchdog whose driver has come only now, and the kernel's
+// own where the machine has none: that one at least notices an agent that hangs.
+func (n *node) lateWatchdog(ctx context.Context) {
+	for _, module := range []string{"", "softdog"} {
+		if n.feeder.Load() != nil {
+			return
+		}
+		if module != "" {
+			n.load(ctx, module)
+		}
+		if err := n.startWatchdog(ctx); err != nil {
+			n.status.Report("watchdog", err.Error())
+		} else {
+			n.status.Clear("watchdog")
+		}
+	}
 }
 
 // The agent's own loop, which the watchdog's feeding depends on.
 const (
 	idleLoop  = "idle"
 	idleEvery = 5 * time.Second
-	// idleBound covers the boot's own phases, which run before the loop.
-	idleBound = 3 * time.Minute
+	// idleBound leaves the loop time for a disk that takes long to say how full it is.
+	idleBound = time.Minute
 )
 
-// serviceWait is how long a boot waits for its services before it goes on.
-const serviceWait = 2 * time.Minute
+const (
+	// serviceWait is how long a boot waits for its services before it goes on.
+	serviceWait = 2 * time.Minute
+	// lateAfter is how long drivers that can wait do so for services.
+	lateAfter = 2 * time.Second
+)
 
 // startServices starts what the image lists and waits until all is ready.
 func (n *node) startServices(ctx context.Context) error {
@@ -110,9 +126,11 @@ func (n *node) startServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.supervisor.Start(ctx); err != nil {
+	if err := n.supervisor.Start(n.life); err != nil {
 		return err
 	}
+	late := time.AfterFunc(lateAfter, func() { n.lateWork(n.life) })
+	defer late.Stop()
 	wait, cancel := context.WithTimeout(ctx, serviceWait)
 	defer cancel()
 	return n.supervisor.WaitReady(wait)
@@ -168,12 +186,7 @@ func (n *node) checkTrial(context.Context) error {
 	if _, err := os.Stat(efivars); err != nil {
 		return nil // no boot chain that the agent knows
 	}
-	uefi := slot.UEFI{
-		Boot:      bootDir,
-		Variables: slot.Variables(efivars),
-		Running:   slot.Slot{Letter: n.Slot, Version: n.release.version},
-	}
-	_, trial, err := uefi.Booted()
+	trial, err := n.bootTrial()
 	if err != nil {
 		return err
 	}

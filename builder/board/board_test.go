@@ -102,7 +102,7 @@ func TestWrongBoardsAreExplained(t *testing.T) {
 		{"suite: trixie, ", "", ":4:1: debian.suite: this key is missing: text is needed"},
 		{"linux-image-arm64", "Linux", `:5:19: kernel.package: found "Linux": the name of a Debian package belongs here`},
 		{"[console=ttyAMA0]", `["a b"]`, `:5:50: kernel.arguments[0]: found "a b": one argument without spaces and quotes belongs here`},
-		{"[console=ttyAMA0]", "[skerry.slot=x]", `:5:50: kernel.arguments[0]: found "skerry.slot=x": the arguments that begin with skerry. are the builder's`},
+		{"[console=ttyAMA0]", "[skerry.slot=x]", `:5:50: kernel.arguments[0]: found "skerry.slot=x": this argument is the builder's`},
 		{"root: [a]", "root: [b]", `:6:34: modules.root[0]: found "b": there is no boards/modules/b.yaml`},
 		{"root: [a]", "root: [../a]", `:6:34: modules.root[0]: found "../a": there is no boards/modules/../a.yaml`},
 		{", root: [a]", "", ":6:1: modules.root: this key is missing: an image without modules starts nowhere"},

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/skerry-os/skerry/strictyaml"
+	"github.com/skerry-os/skerry/verity"
 )
 
 // checks reports what cannot be built.
@@ -151,8 +152,8 @@ func (c checks) arguments(arguments []string) {
 		case argument == "" || len(argument) > 256 || strings.ContainsAny(argument, `"'`) ||
 			strings.ContainsFunc(argument, func(r rune) bool { return r <= ' ' || r > '~' }):
 			c.Errorf(p, "found %.40q: one argument without spaces and quotes belongs here", argument)
-		case strings.HasPrefix(name, "skerry."):
-			c.Errorf(p, "found %.40q: the arguments that begin with skerry. are the builder's", argument)
+		case name == verity.Parameter:
+			c.Errorf(p, "found %.40q: this argument is the builder's", argument)
 		}
 	}
 }

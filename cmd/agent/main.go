@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +23,7 @@ import (
 
 func main() {
 	if os.Getpid() == 1 {
-		boot(os.Args[0])
+		boot()
 	}
 	os.Exit(run(os.Args, os.Stdout, os.Stderr))
 }
@@ -52,14 +51,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 // panicWait leaves time to read why a boot failed.
 const panicWait = 10 * time.Second
 
-// boot runs the stage that the kernel or the stage before asked for. A boot
-// that cannot go on restarts the machine: the boot chain has another slot.
-func boot(name string) {
-	run := stage.Root
-	if strings.HasPrefix(name, "/init") {
-		run = stage.Initramfs
-	}
-	err := run(context.Background())
+// boot brings the node up. A boot that cannot go on restarts the machine: the
+// boot chain has another slot.
+func boot() {
+	err := stage.Boot(context.Background())
 	last := fmt.Sprintf("\nskerry: this boot cannot go on: %v\nskerry: restarting in %d s\n", err, int(panicWait.Seconds()))
 	fmt.Fprint(os.Stderr, last)
 	// /dev/console is one of the consoles; a person may look at the screen.
