@@ -44,8 +44,9 @@ type build struct {
 	config   []byte // the node config that goes to partition boot
 
 	// packages
-	packages []debian.Package
-	unpacked map[string]string // folders by package name
+	packages      []debian.Package
+	kernelPackage string            // name of the one with the kernel
+	unpacked      map[string]string // folders by package name
 
 	// programs
 	agent   string // the compiled agent

@@ -2,7 +2,6 @@ package builder
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,9 +72,9 @@ func (b *build) fetchPackages(ctx context.Context, shown *progress.Step) error {
 	fetcher := debian.Fetcher{Mirrors: mirrors, Cache: dir,
 		Progress: func(_ string, done, total int64) { shown.Bytes(done, total) }}
 	if b.Locked != "" {
-		b.packages, err = lockedPackages(b.Locked, b.board)
+		b.packages, b.kernelPackage, err = lockedPackages(b.Locked, b.board)
 	} else {
-		b.packages, err = b.resolve(ctx, fetcher)
+		b.packages, b.kernelPackage, err = b.resolve(ctx, fetcher)
 	}
 	if err != nil {
 		return err
@@ -104,7 +103,12 @@ func (b *build) mirrors() (debian.Mirrors, error) {
 	return mirrors, nil
 }
 
-func (b *build) resolve(ctx context.Context, fetcher debian.Fetcher) ([]debian.Package, error) {
+// kernelPrefix is what the names of packages with a kernel begin with.
+const kernelPrefix = "linux-image-"
+
+// resolve returns the packages of the board that the mirror has now, and the
+// name of the one with the kernel.
+func (b *build) resolve(ctx context.Context, fetcher debian.Fetcher) (packages []debian.Package, kernel string, err error) {
 	age := indexAge
 	if b.Refresh {
 		age = 0
@@ -117,46 +121,21 @@ func (b *build) resolve(ctx context.Context, fetcher debian.Fetcher) ([]debian.P
 		MaxAge:       age,
 	})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	for _, warning := range archive.Warnings() {
 		b.progress.Warn("%s", warning)
 	}
-	image, err := archive.DependencyOf(b.board.Kernel.Package, "linux-image-")
+	image, err := archive.DependencyOf(b.board.Kernel.Package, kernelPrefix)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	requests := []debian.Request{{Name: image.Name, Alone: true}, {Name: b.board.Bootloader.Package, Alone: true}}
-	for _, name := range b.board.Firmware {
-		requests = append(requests, debian.Request{Name: name, Alone: true})
+	requests := []debian.Request{{Name: image.Name, Alone: true}}
+	for _, name := range namedPackages(b.board) {
+		requests = append(requests, debian.Request{Name: name, Alone: !isProgram(b.board, name)})
 	}
-	for _, program := range b.board.Programs {
-		requests = append(requests, debian.Request{Name: program.Package})
-	}
-	return archive.Resolve(requests)
-}
-
-// lockedPackages reads the packages recorded in the manifest of an earlier build.
-func lockedPackages(file string, want *board.Board) ([]debian.Package, error) {
-	contents, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	manifest, err := release.ParseManifest(file, contents)
-	if err != nil {
-		return nil, err
-	}
-	if manifest.Board != want.Name {
-		return nil, fmt.Errorf("%s records the packages of board %s, and this build is for %s", file, manifest.Board, want.Name)
-	}
-	// Both are the same JSON: the manifest is all that a repetition needs.
-	text, err := json.Marshal(manifest.Packages)
-	if err != nil {
-		return nil, err
-	}
-	var packages []debian.Package
-	err = json.Unmarshal(text, &packages)
-	return packages, err
+	packages, err = archive.Resolve(requests)
+	return packages, image.Name, err
 }
 
 // unpackPackages extracts every package into a folder of the cache of its own.
@@ -194,19 +173,18 @@ func wanted(path string) bool {
 	return true
 }
 
-// packageOf returns the folder of the unpacked package whose name has a prefix.
-func (b *build) packageOf(prefix string) (string, error) {
-	for _, p := range b.packages {
-		if strings.HasPrefix(p.Name, prefix) {
-			return b.unpacked[p.Name], nil
-		}
+// folderOf returns the folder of an unpacked package.
+func (b *build) folderOf(pkg string) (string, error) {
+	dir, ok := b.unpacked[pkg]
+	if !ok {
+		return "", fmt.Errorf("package %s is not among those of this build", pkg)
 	}
-	return "", fmt.Errorf("no package %s… among those of this build: does the manifest given with --locked belong to this board?", prefix)
+	return dir, nil
 }
 
 // readFile reads a file of an unpacked package.
 func (b *build) readFile(pkg, name string) ([]byte, error) {
-	dir, err := b.packageOf(pkg)
+	dir, err := b.folderOf(pkg)
 	if err != nil {
 		return nil, err
 	}

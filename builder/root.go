@@ -59,7 +59,7 @@ func (b *build) compileAgent(ctx context.Context, shown *progress.Step) error {
 
 // extractModules decompresses the kernel's modules.
 func (b *build) extractModules(ctx context.Context, shown *progress.Step) error {
-	dir, err := b.packageOf("linux-image-")
+	dir, err := b.folderOf(b.kernelPackage)
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (b *build) addAgent(root *tree.Tree) error {
 func (b *build) addPrograms(root *tree.Tree) error {
 	candidates := tree.New()
 	for _, p := range b.packages {
-		if strings.HasPrefix(p.Name, "linux-image-") || slices.Contains(b.board.Firmware, p.Name) {
+		if p.Name == b.kernelPackage || slices.Contains(b.board.Firmware, p.Name) {
 			continue // thousands of files, and no program
 		}
 		files := tree.New()
@@ -244,41 +244,6 @@ func (b *build) addPrograms(root *tree.Tree) error {
 		return err
 	}
 	return root.Merge(closure)
-}
-
-// addFirmware adds the firmware files that modules may ask for, as far as the
-// board's firmware packages have them. Many that modules name were never published.
-func (b *build) addFirmware(root *tree.Tree, names []string) error {
-	for _, pkg := range b.board.Firmware {
-		for _, base := range []string{"usr/lib/firmware", "lib/firmware"} {
-			dir := filepath.Join(b.unpacked[pkg], base)
-			for _, name := range names {
-				matches, err := fs.Glob(os.DirFS(dir), name)
-				if err != nil {
-					continue // a module may name anything
-				}
-				for _, match := range matches {
-					if err := addFirmwareFile(root, dir, match); err != nil {
-						return fmt.Errorf("firmware %s: %w", match, err)
-					}
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// addFirmwareFile adds one file, following the links that firmware packages
-// use for names of the same contents.
-func addFirmwareFile(root *tree.Tree, dir, name string) error {
-	real, err := filepath.EvalSymlinks(filepath.Join(dir, name))
-	if err != nil {
-		return err
-	}
-	if !strings.HasPrefix(real, dir+string(filepath.Separator)) {
-		return fmt.Errorf("it is a link out of its package")
-	}
-	return root.AddSource("usr/lib/firmware/"+name, 0o644, real)
 }
 
 // osRelease returns os-release(5). SKERRY_BUILD_TIME is what the node's clock
