@@ -5,10 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"strings"
-	"time"
+
+	"github.com/skerry-os/skerry/builder/hosttool"
 )
 
 // unxz decompresses in with the host's xz and hands the result to use, which
@@ -20,11 +19,8 @@ func unxz(parent context.Context, in io.Reader, use func(r io.Reader) error) err
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	// The limit is for what a damaged or a hostile header may ask for.
-	cmd := exec.CommandContext(ctx, "xz", "--decompress", "--stdout", "--threads=0", "--memlimit-decompress=1GiB")
-	// XZ_OPT of the caller's environment is not for us.
-	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH")}
+	cmd := hosttool.Command(ctx, nil, "xz", "--decompress", "--stdout", "--threads=0", "--memlimit-decompress=1GiB")
 	cmd.Stdin = in
-	cmd.WaitDelay = 5 * time.Second
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
@@ -32,7 +28,7 @@ func unxz(parent context.Context, in io.Reader, use func(r io.Reader) error) err
 		return fmt.Errorf("xz: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start xz: %w: install xz-utils", err)
+		return hosttool.Explain(ctx, cmd, err, "")
 	}
 	useErr := use(out)
 	if useErr == nil {

@@ -8,12 +8,10 @@
 package erofs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,8 +19,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/skerry-os/skerry/builder/hosttool"
 	"github.com/skerry-os/skerry/builder/tree"
 )
+
+const program = "mkfs.erofs"
 
 // blockSize is what the image is padded to: a data block of dm-verity.
 const blockSize = 4096
@@ -59,7 +60,7 @@ type Options struct {
 
 // Version returns the version of the host's mkfs.erofs, such as "1.5".
 func Version(ctx context.Context) (string, error) {
-	cmd := command(ctx, "-V")
+	cmd := hosttool.Command(ctx, nil, program, "-V")
 	// 1.5 prints its version, then complains of the option and exits with 1.
 	out, err := cmd.Output()
 	first, _, _ := strings.Cut(string(out), "\n")
@@ -70,7 +71,7 @@ func Version(ctx context.Context) (string, error) {
 	if err == nil {
 		err = fmt.Errorf("it prints %.80q", first)
 	}
-	return "", explain("ask mkfs.erofs for its version", err, nil)
+	return "", fmt.Errorf("ask for the version of mkfs.erofs: %w", hosttool.Explain(ctx, cmd, err, ""))
 }
 
 // Make stages the tree below WorkDir, runs mkfs.erofs and removes the stage.
@@ -119,14 +120,8 @@ func build(ctx context.Context, o Options) (size int64, err error) {
 		"-U", o.UUID.String(),
 		"-x-1", "--all-root", "--quiet",
 		image.Name(), stage)
-	cmd := command(ctx, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		return 0, explain("run mkfs.erofs", err, stderr.Bytes())
+	if err := hosttool.Run(ctx, nil, program, args...); err != nil {
+		return 0, err
 	}
 	info, err := image.Stat()
 	if err != nil {
@@ -137,23 +132,4 @@ func build(ctx context.Context, o Options) (size int64, err error) {
 		return 0, err
 	}
 	return size, os.Rename(image.Name(), o.Output)
-}
-
-// command does not hand on the environment: mkfs.erofs would read a time and
-// a locale from it.
-func command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "mkfs.erofs", args...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
-	cmd.WaitDelay = 10 * time.Second
-	return cmd
-}
-
-func explain(what string, err error, stderr []byte) error {
-	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("%s: %w: run `make deps`", what, err)
-	}
-	if said := strings.TrimSpace(string(stderr)); said != "" {
-		return fmt.Errorf("%s: %w: %s", what, err, said)
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }

@@ -12,11 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/skerry-os/skerry/builder/hosttool"
 )
 
 // Program names a command of the repository and what it is compiled for.
@@ -25,6 +28,12 @@ type Program struct {
 	Package string // e.g. ./cmd/agent
 	GOARCH  string
 }
+
+// variables say where the go command finds toolchain, modules and caches. No
+// other setting of the person who builds must change the result.
+var variables = []string{"HOME", "XDG_*", "TMPDIR", "GOPATH", "GOROOT", "GOENV", "GOTOOLCHAIN", "GOCACHE", "GOTMPDIR",
+	"GOMODCACHE", "GOPROXY", "GONOPROXY", "GOPRIVATE", "GOSUMDB", "GONOSUMDB", "GOINSECURE", "GOVCS", "GOAUTH", "NETRC",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_*"}
 
 // Build compiles the program, static and stripped, to output.
 func (p Program) Build(ctx context.Context, output string) error {
@@ -47,22 +56,37 @@ type listed struct {
 	Module     *struct {
 		Main          bool
 		Path, Version string
+		Replace       *struct{ Path, Version string }
 	}
-	GoFiles, CgoFiles, CFiles, HFiles, SFiles, EmbedFiles []string
+	GoFiles, CgoFiles, CFiles, HFiles, SFiles, SysoFiles, EmbedFiles []string
+}
+
+// pinned tells whether go.mod and go.sum say what is in the package: it is of
+// another module, and not replaced by a folder.
+func (l listed) pinned() bool {
+	return l.Module != nil && !l.Module.Main && (l.Module.Replace == nil || l.Module.Replace.Version != "")
 }
 
 // Fingerprint returns a digest of all that the compiled program depends on:
-// toolchain, source files, and the versions of modules (which go.sum pins).
+// toolchain, source files, and the versions of modules.
 // It costs a fraction of what a compile without changes costs.
 func (p Program) Fingerprint(ctx context.Context) (string, error) {
 	sum := sha256.New()
-	version, err := p.Version(ctx)
+	toolchain, err := p.run(ctx, "env", "GOVERSION", "GOEXPERIMENT")
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintln(sum, version, p.Package, p.GOARCH)
+	fmt.Fprintf(sum, "%q %q %q\n", toolchain, p.Package, p.GOARCH)
+	// They pin the modules, and go.mod has the language version and GODEBUG.
+	for _, name := range []string{"go.mod", "go.sum"} {
+		contents, err := os.ReadFile(filepath.Join(p.Source, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		fmt.Fprintf(sum, "%s %x\n", name, sha256.Sum256(contents))
+	}
 	out, err := p.run(ctx, "list", "-deps",
-		"-json=ImportPath,Dir,Standard,Module,GoFiles,CgoFiles,CFiles,HFiles,SFiles,EmbedFiles", p.Package)
+		"-json=ImportPath,Dir,Standard,Module,GoFiles,CgoFiles,CFiles,HFiles,SFiles,SysoFiles,EmbedFiles", p.Package)
 	if err != nil {
 		return "", err
 	}
@@ -78,11 +102,10 @@ func (p Program) Fingerprint(ctx context.Context) (string, error) {
 			continue
 		}
 		fmt.Fprintln(sum, "package", pkg.ImportPath)
-		if pkg.Module != nil && !pkg.Module.Main {
-			fmt.Fprintln(sum, pkg.Module.Path, pkg.Module.Version)
+		if pkg.pinned() {
 			continue
 		}
-		files := slices.Concat(pkg.GoFiles, pkg.CgoFiles, pkg.CFiles, pkg.HFiles, pkg.SFiles, pkg.EmbedFiles)
+		files := slices.Concat(pkg.GoFiles, pkg.CgoFiles, pkg.CFiles, pkg.HFiles, pkg.SFiles, pkg.SysoFiles, pkg.EmbedFiles)
 		for _, name := range files {
 			contents, err := os.ReadFile(filepath.Join(pkg.Dir, name))
 			if err != nil {
@@ -95,11 +118,11 @@ func (p Program) Fingerprint(ctx context.Context) (string, error) {
 }
 
 func (p Program) run(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd := hosttool.Command(ctx, variables, "go", args...)
 	cmd.Dir = p.Source
-	// Settings of the person who builds must not change the result.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+p.GOARCH,
-		"GOFLAGS=", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOWORK=off")
+	// An empty value would leave the word to the file of `go env -w`.
+	cmd.Env = append(cmd.Env, "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+p.GOARCH,
+		"GOFLAGS=-trimpath", "GOAMD64=v1", "GOARM64=v8.0", "GOFIPS140=off", "GOWORK=off")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
+	"github.com/skerry-os/skerry/builder/hosttool"
 	"github.com/skerry-os/skerry/kmod"
 	"golang.org/x/sync/errgroup"
 )
@@ -145,15 +145,10 @@ func (p *Package) decompress(ctx context.Context, work string, worker int, mine 
 	}
 	defer os.Remove(name)
 	// --force: the inputs are symbolic links. Without --keep they are removed.
-	xz := exec.CommandContext(ctx, "xz", "--decompress", "--force", "--quiet", "--files="+name)
+	xz := hosttool.Command(ctx, nil, "xz", "--decompress", "--force", "--quiet", "--files="+name)
 	xz.Dir = work
-	if out, err := xz.CombinedOutput(); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("decompress with xz (package xz-utils): %w: %s", err, strings.TrimSpace(string(out)))
-	}
-	return nil
+	out, err := xz.CombinedOutput()
+	return hosttool.Explain(ctx, xz, err, string(out))
 }
 
 func copyFile(to, from string) error {
