@@ -32,9 +32,6 @@ type Options struct {
 	Cache    string   // folder of the cache; the user's if empty
 }
 
-// Formats are the forms a disk image can be written in.
-var Formats = []string{"img", "img.zst", "img.xz", "qcow2"}
-
 // check refuses what can be refused without doing anything.
 func (o Options) check() error {
 	for _, f := range o.Formats {

@@ -8,16 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/skerry-os/skerry/builder/cache"
 	"github.com/skerry-os/skerry/builder/disk"
@@ -209,65 +205,6 @@ func (b *build) digest(ctx context.Context, a artifact) (release.Digest, error) 
 		return release.Digest{}, err
 	}
 	return release.ParseDigest(string(text))
-}
-
-// convert returns the disk image in another format.
-func (b *build) convert(ctx context.Context, format string) (artifact, error) {
-	if format == "img" {
-		return b.disk, nil
-	}
-	key := cache.NewKey("disk."+format, 1).Add("disk", b.disk.Key)
-	dir, _, err := b.cache.Step(ctx, "format", key, func(dir string) error {
-		path := filepath.Join(dir, "disk."+format)
-		switch format {
-		case "img.zst":
-			return compressZstd(path, b.disk.Path)
-		case "img.xz":
-			return create(path, func(w io.Writer) error {
-				return tool(ctx, w, "xz", "--threads=2", "-6", "--stdout", b.disk.Path)
-			})
-		default:
-			return tool(ctx, nil, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", b.disk.Path, path)
-		}
-	})
-	return artifact{Path: filepath.Join(dir, "disk."+format), Key: key.String()}, err
-}
-
-// compressZstd compresses in one stream, so that the result does not depend on
-// the number of processors.
-func compressZstd(to, from string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	return create(to, func(w io.Writer) error {
-		z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
-		if err != nil {
-			return err
-		}
-		if _, err := io.Copy(z, in); err != nil {
-			return err
-		}
-		return z.Close()
-	})
-}
-
-// tool runs a program of the host.
-func tool(ctx context.Context, stdout io.Writer, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
-	var stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = stdout, &stderr
-	err := cmd.Run()
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, exec.ErrNotFound):
-		return fmt.Errorf("%s is not installed: run `make deps`", name)
-	case err != nil:
-		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(stderr.String()))
-	}
-	return nil
 }
 
 func digestOf(contents []byte) string {

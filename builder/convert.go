@@ -1,0 +1,72 @@
+package builder
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/skerry-os/skerry/builder/cache"
+	"github.com/skerry-os/skerry/builder/hosttool"
+)
+
+// Formats are the forms a disk image can be written in.
+var Formats = []string{"img", "img.zst", "img.xz", "qcow2"}
+
+// convert returns the disk image in another format.
+func (b *build) convert(ctx context.Context, format string) (artifact, error) {
+	if format == "img" {
+		return b.disk, nil
+	}
+	key := cache.NewKey("disk."+format, 1).Add("disk", b.disk.Key)
+	dir, _, err := b.cache.Step(ctx, "format", key, func(dir string) error {
+		path := filepath.Join(dir, "disk."+format)
+		switch format {
+		case "img.zst":
+			return compressZstd(ctx, path, b.disk.Path)
+		case "img.xz":
+			return create(path, func(w io.Writer) error {
+				return hosttool.Run(ctx, w, "xz", "--threads=2", "-6", "--stdout", b.disk.Path)
+			})
+		default:
+			return hosttool.Run(ctx, nil, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", b.disk.Path, path)
+		}
+	})
+	return artifact{Path: filepath.Join(dir, "disk."+format), Key: key.String()}, err
+}
+
+// compressZstd compresses in one stream, so that the result does not depend on
+// the number of processors.
+func compressZstd(ctx context.Context, to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return create(to, func(w io.Writer) error {
+		z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(z, contextReader{ctx, in}); err != nil {
+			return err
+		}
+		return z.Close()
+	})
+}
+
+// contextReader fails once its context has ended, so that what copies from it
+// can be interrupted.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}

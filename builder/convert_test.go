@@ -1,0 +1,91 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/skerry-os/skerry/builder/cache"
+)
+
+// imaged is a build whose disk image is made: 3 MiB, with holes.
+func imaged(t *testing.T) *build {
+	t.Helper()
+	c, err := cache.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "disk")
+	contents := make([]byte, 3<<20)
+	copy(contents[1<<20:], bytes.Repeat([]byte("skerry "), 10_000))
+	if err := os.WriteFile(path, contents, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return &build{cache: c, disk: artifact{Path: path, Key: "k"}}
+}
+
+// The programs that people will unpack images with are the judges.
+func TestEveryFormatHoldsTheSameDisk(t *testing.T) {
+	for _, format := range Formats {
+		b := imaged(t)
+		made, err := b.convert(t.Context(), format)
+		if err != nil {
+			t.Errorf("%s: %v", format, err)
+			continue
+		}
+		back := filepath.Join(t.TempDir(), "back")
+		unpack := map[string][]string{
+			"img":     {"cp", made.Path, back},
+			"img.zst": {"zstd", "-q", "-d", made.Path, "-o", back},
+			"img.xz":  {"sh", "-c", `xz -d -c -F xz "$0" > "$1"`, made.Path, back},
+			"qcow2":   {"qemu-img", "convert", "-f", "qcow2", "-O", "raw", made.Path, back},
+		}[format]
+		if out, err := exec.Command(unpack[0], unpack[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v (run `make deps`): %v\n%s", unpack, err, out)
+		}
+		want, _ := os.ReadFile(b.disk.Path)
+		if got, err := os.ReadFile(back); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s holds another disk, %v", format, err)
+		}
+		if again, err := imaged(t).convert(t.Context(), format); err != nil || again.Key != made.Key {
+			t.Errorf("%s: another key for the same disk, %v", format, err)
+		} else if format != "img" && !sameBytes(t, again.Path, made.Path) {
+			t.Errorf("%s: other bytes for the same disk", format)
+		}
+	}
+}
+
+func sameBytes(t *testing.T, a, b string) bool {
+	t.Helper()
+	x, errX := os.ReadFile(a)
+	y, errY := os.ReadFile(b)
+	if err := errors.Join(errX, errY); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Equal(x, y)
+}
+
+func TestCompressingCanBeInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	from := filepath.Join(t.TempDir(), "huge")
+	if err := os.WriteFile(from, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// It would take longer than a test may.
+	if err := os.Truncate(from, 8<<40); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if err := compressZstd(ctx, filepath.Join(t.TempDir(), "out"), from); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := (contextReader{ctx, bytes.NewReader([]byte("x"))}).Read(make([]byte, 1)); !errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) {
+		t.Errorf("got %v", err)
+	}
+}
