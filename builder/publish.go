@@ -23,79 +23,83 @@ import (
 )
 
 // publish writes the release's files into the output folder: first into a
-// folder of their own, and each under its name once all are complete.
+// stage, and each under its name once all are complete.
 func (b *build) publish(ctx context.Context, shown *progress.Step) (*Result, error) {
-	if err := os.MkdirAll(b.Output, 0o755); err != nil {
-		return nil, err
-	}
-	output, err := filepath.Abs(b.Output)
+	stage, err := newStage(ctx, b.Output)
 	if err != nil {
 		return nil, err
 	}
-	stage, err := os.MkdirTemp(output, ".skerry-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(stage)
-
-	base := "skerry-" + b.Version + "-" + b.board.Name
+	defer stage.close()
 	manifest, err := b.manifest(ctx)
 	if err != nil {
 		return nil, err
 	}
+	base := "skerry-" + b.Version + "-" + b.board.Name
+	names, err := b.stageArtifacts(ctx, stage, base, manifest)
+	if err != nil {
+		return nil, err
+	}
+	// From the reading of the former checksums to the writing of the new ones.
+	unlock, err := lockFolder(ctx, stage.output)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	documents, err := documentsOf(base, stage.output, manifest)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range documents {
+		if err := os.WriteFile(filepath.Join(stage.dir, d.name), d.contents, 0o644); err != nil {
+			return nil, err
+		}
+		names = append(names, d.name)
+	}
+	result := &Result{Manifest: manifest}
+	for _, name := range names {
+		if err := os.Chmod(filepath.Join(stage.dir, name), 0o644); err != nil {
+			return nil, err
+		}
+		result.Files = append(result.Files, filepath.Join(stage.output, name))
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := stage.publish(names); err != nil {
+		return nil, err
+	}
+	shown.Detail("%d files in %s", len(names), stage.output)
+	return result, nil
+}
+
+// stageArtifacts puts the release's artifacts into the stage and into the
+// manifest, and returns their names.
+func (b *build) stageArtifacts(ctx context.Context, stage *stage, base string, manifest *release.Manifest) ([]string, error) {
+	var names []string
 	add := func(kind release.Kind, name string, from artifact) error {
-		if err := disk.Copy(ctx, filepath.Join(stage, name), from.Path); err != nil {
+		if err := disk.Copy(ctx, filepath.Join(stage.dir, name), from.Path); err != nil {
 			return err
 		}
 		sum, err := b.digest(ctx, from)
 		if err != nil {
 			return err
 		}
+		names = append(names, name)
 		manifest.Artifacts = append(manifest.Artifacts,
 			release.Artifact{Name: name, Kind: kind, Size: size(from.Path), SHA256: sum})
 		return nil
 	}
-	var names []string
 	for _, format := range b.Formats {
 		image, err := b.convert(ctx, format)
 		if err != nil {
 			return nil, fmt.Errorf("make the image as %s: %w", format, err)
 		}
-		names = append(names, base+"."+format)
 		if err := add(release.KindImage, base+"."+format, image); err != nil {
 			return nil, err
 		}
 	}
-	names = append(names, base+".slot", base+".efi")
-	if err := errors.Join(add(release.KindSlot, base+".slot", b.slot), add(release.KindUKI, base+".efi", b.uki)); err != nil {
-		return nil, err
-	}
-	documents, err := documentsOf(base, output, manifest)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range documents {
-		if err := os.WriteFile(filepath.Join(stage, d.name), d.contents, 0o644); err != nil {
-			return nil, err
-		}
-		names = append(names, d.name)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	result := &Result{Manifest: manifest}
-	for _, name := range names {
-		final := filepath.Join(output, name)
-		if err := os.Chmod(filepath.Join(stage, name), 0o644); err != nil {
-			return nil, err
-		}
-		if err := os.Rename(filepath.Join(stage, name), final); err != nil {
-			return nil, err
-		}
-		result.Files = append(result.Files, final)
-	}
-	shown.Detail("%d files in %s", len(names), output)
-	return result, nil
+	err := errors.Join(add(release.KindSlot, base+".slot", b.slot), add(release.KindUKI, base+".efi", b.uki))
+	return names, err
 }
 
 // document is a file of the release that is written by hand.
@@ -104,7 +108,9 @@ type document struct {
 	contents []byte
 }
 
-// documentsOf returns manifest, SBOM and checksums.
+// documentsOf returns SBOM, manifest and checksums. The checksums come last: a
+// build that is killed while its files get their names leaves none that agree
+// with half a release.
 func documentsOf(base, output string, manifest *release.Manifest) ([]document, error) {
 	encoded, err := manifest.Encode()
 	if err != nil {
@@ -114,7 +120,7 @@ func documentsOf(base, output string, manifest *release.Manifest) ([]document, e
 	if err != nil {
 		return nil, err
 	}
-	documents := []document{{base + ".manifest.json", encoded}, {base + ".spdx.json", bill}}
+	documents := []document{{base + ".spdx.json", bill}, {base + ".manifest.json", encoded}}
 	sums, err := readSums(filepath.Join(output, sumsName))
 	if err != nil {
 		return nil, err
