@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -88,13 +89,58 @@ does only what changed.`,
   builder run skerry-1.2.0-arm64.img`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 	}
 	root.PersistentFlags().StringVar(&s.source, "source", "", "root folder of Skerry's repository (default: the one this folder is in)")
 	root.PersistentFlags().BoolVar(&s.json, "json", false, "print results as JSON")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// The flags of a command that there is not are not what is wrong.
+		if unknown := noSuchCommand(cmd, cmd.Flags().Args()); cmd.HasSubCommands() && unknown != nil {
+			err = unknown
+		}
+		return usageError{err}
+	})
 	root.AddCommand(newBuild(s), newBoards(s), newConfig(s), newRun(s), newInspect(s))
+	// cobra's own are added when the command runs, if not before.
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd("completion")
+	for _, command := range append(root.Commands(), root) {
+		if command.HasSubCommands() {
+			command.Args = arguments(noSuchCommand)
+		}
+		if command.Name() == "help" {
+			command.Args = arguments(noSuchTopic)
+		}
+		// A command that does nothing by itself would accept any arguments.
+		if !command.Runnable() {
+			command.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	return root
+}
+
+// noSuchCommand refuses arguments of a command that has others below it.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	near := cmd.SuggestionsFor(args[0])
+	if len(near) == 0 {
+		return fmt.Errorf("there is no command %q", cmd.CommandPath()+" "+args[0])
+	}
+	return fmt.Errorf("there is no command %q: did you mean %s?", cmd.CommandPath()+" "+args[0], strings.Join(near, " or "))
+}
+
+// noSuchTopic refuses to help with commands that there are not.
+func noSuchTopic(cmd *cobra.Command, args []string) error {
+	found, rest, err := cmd.Root().Find(args)
+	if err != nil {
+		return err
+	}
+	if !found.HasSubCommands() {
+		return nil
+	}
+	return noSuchCommand(found, rest)
 }
 
 // arguments turns cobra's complaint about arguments into a usage error.

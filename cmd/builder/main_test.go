@@ -51,6 +51,36 @@ func TestUsageErrorsPointToTheHelp(t *testing.T) {
 	}
 }
 
+func TestUnknownCommandsAreUsageErrorsThatNameNearOnes(t *testing.T) {
+	for line, want := range map[string]string{
+		"frobnicate":            "builder frobnicate",
+		"buld --board x86_64":   "did you mean build?",
+		"config chek":           "did you mean check?",
+		"config chek x --quick": "did you mean check?",
+		"boards shw":            "did you mean show?",
+		"help buid":             "did you mean build?",
+		"help config chek":      "did you mean check?",
+		"completion fisch":      "did you mean fish?",
+	} {
+		code, stdout, stderr := invoke(strings.Fields(line)...)
+		if code != exitUsage || !strings.Contains(stderr, want) || stdout != "" {
+			t.Errorf("%s: exit code %d, %s%s", line, code, stdout, stderr)
+		}
+	}
+}
+
+func TestHelpIsNoError(t *testing.T) {
+	for line, want := range map[string]string{
+		"": "builder boards", "config": "schema", "help": "builder boards", "help config check": "check FILE", "build --help": "--board",
+		"completion": "bash", "help run": "--keep",
+	} {
+		code, stdout, stderr := invoke(strings.Fields(line)...)
+		if code != 0 || !strings.Contains(stdout, want) || stderr != "" {
+			t.Errorf("%s: exit code %d, %s%s", line, code, stdout, stderr)
+		}
+	}
+}
+
 func TestBoardsAreListedForPeopleAndMachines(t *testing.T) {
 	code, stdout, stderr := invoke("boards")
 	if code != 0 || !strings.Contains(stdout, "x86_64") {
