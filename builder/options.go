@@ -30,9 +30,17 @@ type Options struct {
 
 // check refuses what can be refused without doing anything.
 func (o Options) check() error {
-	for _, f := range o.Formats {
+	for i, f := range o.Formats {
 		if !slices.Contains(Formats, f) {
 			return fmt.Errorf("format %q: choose from %s", f, strings.Join(Formats, ", "))
+		}
+		if slices.Contains(o.Formats[:i], f) {
+			return fmt.Errorf("format %s is asked for twice: name it once", f)
+		}
+	}
+	for i, name := range o.Overlays {
+		if slices.Contains(o.Overlays[:i], name) {
+			return fmt.Errorf("overlay %s is asked for twice: name it once", name)
 		}
 	}
 	if o.Version != "" {

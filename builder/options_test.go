@@ -24,6 +24,8 @@ func TestSourceIsFoundFromAnyFolderInIt(t *testing.T) {
 func TestOptionsThatCannotWorkAreRefusedFirst(t *testing.T) {
 	for want, o := range map[string]Options{
 		"img, img.zst, img.xz, qcow2": {Formats: []string{"vmdk"}},
+		"format img is asked":         {Formats: []string{"img", "qcow2", "img"}},
+		"overlay debug is asked":      {Overlays: []string{"debug", "debug"}},
 		"boot":                        {Version: "1.0+3"},
 		"lower-case":                  {Version: "1.0-RC1"},
 	} {

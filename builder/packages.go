@@ -29,6 +29,11 @@ func (b *build) plan(ctx context.Context, shown *progress.Step) error {
 	if b.board, err = board.Load(source, b.Board); err != nil {
 		return err
 	}
+	for _, name := range b.Overlays {
+		if slices.Contains(b.board.Overlays, name) {
+			return fmt.Errorf("overlay %s is in every image for board %s: leave out --overlay %s", name, b.board.Name, name)
+		}
+	}
 	for _, name := range slices.Concat(b.board.Overlays, b.Overlays) {
 		overlay, err := board.LoadOverlay(source, name)
 		if err != nil {

@@ -23,6 +23,13 @@ func TestUnknownBoardNamesThoseThereAre(t *testing.T) {
 	}
 }
 
+func TestOverlayOfTheBoardIsNotMergedTwice(t *testing.T) {
+	code, _, stderr := invoke("build", "--board", "x86_64", "--overlay", "base", "--cache", t.TempDir(), "--output", t.TempDir())
+	if code != exitFailed || !strings.Contains(stderr, "leave out --overlay base") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+}
+
 func TestBadConfigIsToldByPlaceAndBuildsNothing(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "shop.yaml")
 	if err := os.WriteFile(config, []byte("apiVersion: skerry.dev/v1alpha1\nkind: NodeConfig\nhostnam: x\n"), 0o644); err != nil {
