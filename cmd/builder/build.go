@@ -8,6 +8,7 @@ import (
 
 	"github.com/skerry-os/skerry/builder"
 	"github.com/skerry-os/skerry/builder/progress"
+	"github.com/skerry-os/skerry/release"
 )
 
 func newBuild(s *settings) *cobra.Command {
@@ -26,7 +27,9 @@ func newBuild(s *settings) *cobra.Command {
 
 The same sources and packages give the same bytes. What earlier builds made is
 taken from the cache. Packages come from the mirror that apt uses on this
-machine; what the mirror says is asked for again after six hours.`,
+machine; what the mirror says is asked for again after six hours.
+
+--json prints the manifest and, as .files, the absolute paths of all files.`,
 		Example: `  builder build --board x86_64
   builder build --board arm64 --config shop-17.yaml --format img.zst
   builder build --board x86_64 --locked skerry-1.2.0-x86_64.manifest.json`,
@@ -47,12 +50,7 @@ machine; what the mirror says is asked for again after six hours.`,
 				return err
 			}
 			if s.json {
-				encoded, err := result.Manifest.Encode()
-				if err != nil {
-					return err
-				}
-				_, err = cmd.OutOrStdout().Write(encoded)
-				return err
+				return printMade(cmd, result)
 			}
 			for _, name := range result.Files {
 				fmt.Fprintln(cmd.OutOrStdout(), name)
@@ -80,6 +78,27 @@ machine; what the mirror says is asked for again after six hours.`,
 		must(cmd.RegisterFlagCompletionFunc(flag, complete))
 	}
 	return cmd
+}
+
+// made is what build prints as JSON: the manifest as it is in the output folder,
+// and with it where the files are.
+type made struct {
+	*release.Manifest
+	Files []string `json:"files"` // absolute paths
+}
+
+// printMade prints what was made as JSON. The manifest is read back from its
+// encoded form, which is sorted and has the format's version.
+func printMade(cmd *cobra.Command, result *builder.Result) error {
+	encoded, err := result.Manifest.Encode()
+	if err != nil {
+		return err
+	}
+	manifest, err := release.ParseManifest("of this build", encoded)
+	if err != nil {
+		return err
+	}
+	return printJSON(cmd, made{manifest, result.Files})
 }
 
 // must is for calls that fail only when this file contradicts itself.
