@@ -1,4 +1,4 @@
-//go:build system && soak
+//go:build system
 
 package tests
 

@@ -72,15 +72,20 @@ func (n *node) wantedBus(bus string) bool {
 }
 
 // urgent tells whether a node needs the device in order to come up: its network
-// cards and what may lead to one. The disk of the slot is there already. A
-// machine that shows no card after these gets drivers for everything at once.
+// cards, what may lead to one, and the watchdog, which should be armed before
+// services start. The disk of the slot is there already. A machine that shows
+// no card after these gets drivers for everything at once.
 func urgent(modalias string) bool {
 	bus, rest, _ := strings.Cut(modalias, ":")
 	switch bus {
 	case "pci":
-		return strings.Contains(rest, "bc02") // network controllers
+		// Network controllers, other peripherals, and the bridge behind which
+		// Intel's watchdog is.
+		return containsAny(rest, "bc02", "bc08", "bc06sc01")
 	case "virtio":
 		return strings.HasPrefix(rest, "d00000001v") // network
+	case "platform":
+		return strings.HasSuffix(rest, "_wdt")
 	case "vmbus", "xen", "of", "mdio": // virtual machines of other makers, and boards whose firmware describes them: nobody can judge
 		return true
 	}

@@ -4,9 +4,10 @@ import "testing"
 
 func TestOnlyDevicesThatBringTheNodeUpAreUrgent(t *testing.T) {
 	for modalias, want := range map[string]bool{
-		"pci:v00008086d000010D3sv0sd0bc02sc00i00":               true,  // network
-		"pci:v00008086d000025ABsv0sd0bc08sc80i00":               false, // watchdog
-		"pci:v00008086d00002918sv0sd0bc06sc01i00":               false, // bridge, behind which iTCO_wdt is
+		"pci:v00008086d000010D3sv0sd0bc02sc00i00":               true, // network
+		"pci:v00008086d000025ABsv0sd0bc08sc80i00":               true, // watchdog
+		"pci:v00008086d00002918sv0sd0bc06sc01i00":               true, // bridge, behind which iTCO_wdt is
+		"platform:iTCO_wdt":                                     true,
 		"virtio:d00000001v00001AF4":                             true,  // network
 		"of:NethernetT(null)Cbrcm,bcm2711-genet-v5":             true,  // network of a board
 		"acpi:LNRO0005:":                                        false, // virtio over memory
