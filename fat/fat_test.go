@@ -273,6 +273,70 @@ func TestTimesOutsideOfFATBecomeTheNearest(t *testing.T) {
 	}
 }
 
+// counter counts what is read.
+type counter struct {
+	io.ReaderAt
+	bytes int64
+}
+
+func (c *counter) ReadAt(b []byte, at int64) (int, error) {
+	c.bytes += int64(len(b))
+	return c.ReaderAt.ReadAt(b, at)
+}
+
+func TestOpenReadsTheTableAndTheDirectoriesOnly(t *testing.T) {
+	const mib = 264 // as boards have it
+	_, file := open(t, image(t, mib, files(sample())))
+	c := &counter{ReaderAt: file}
+	v, err := Open(c, mib<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const directories = 11 // clusters: of ten directories, the largest has two
+	count, size := v.Clusters()
+	if want := 512 + 4*(count+2) + directories*size; c.bytes != want {
+		t.Errorf("%d bytes were read, %d are needed", c.bytes, want)
+	}
+}
+
+// directoriesAt makes a file system in memory with directories a and b and
+// returns their first clusters.
+func directoriesAt(t *testing.T) (m memory, v *FS, a, b uint32) {
+	t.Helper()
+	m = small(t, files(map[string][]byte{"a/": nil, "b/": nil}))
+	v, err := Open(m, int64(len(m)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, cluster := range map[string]*uint32{"a": &a, "b": &b} {
+		e, err := v.find("find", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*cluster = e.cluster
+	}
+	return m, v, a, b
+}
+
+func TestDirectoriesThatShareClustersAreFound(t *testing.T) {
+	for want, change := range map[string]func(v *FS, a, b uint32){
+		"goes on at cluster 4, which is part of another one":  func(v *FS, a, b uint32) { v.table.link([]uint32{a, b}) },
+		"goes on at cluster 3, which is part of another one":  func(v *FS, a, b uint32) { v.table.link([]uint32{b, a}) },
+		"goes on at cluster 2, which is part of another one":  func(v *FS, a, b uint32) { v.table.link([]uint32{b, v.root}) },
+		"goes on at cluster 50, which is part of another one": func(v *FS, a, b uint32) { v.table.link([]uint32{a, 50}); v.table.link([]uint32{b, 50}) },
+		"is longer than": func(v *FS, a, _ uint32) { v.table.set(a, a) },
+	} {
+		m, v, a, b := directoriesAt(t)
+		change(v, a, b)
+		if err := v.writeTable(m, v.table); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(m, int64(len(m))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v, want one with %q", err, want)
+		}
+	}
+}
+
 func TestDirectoryLoopsAreFound(t *testing.T) {
 	m := small(t, files(map[string][]byte{"a/b/c": nil}))
 	v, err := Open(m, int64(len(m)))
@@ -288,11 +352,33 @@ func TestDirectoryLoopsAreFound(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	f.Add([]byte(small(f, files(map[string][]byte{
+	good := small(f, files(map[string][]byte{
 		"EFI/BOOT/BOOTX64.EFI": make([]byte, 2000), "skerry.yaml": []byte("a: b\n"), "a long name of a file": make([]byte, 513),
-	}))))
+	}))
+	v, err := Open(good, int64(len(good)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	efi, err := v.find("find", "EFI")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(good))
+	for _, at := range []int64{13, 16, 32, 36, 44, 48, 50, v.fatOffset + 8, v.fatOffset + 12, efi.at + 11, efi.at + 26} {
+		for _, change := range []byte{1, 3, 0x80} {
+			b := bytes.Clone(good)
+			b[at] ^= change
+			f.Add(b)
+		}
+	}
+	for _, at := range []int64{44, v.fatOffset + 8} { // directories without clusters, or without an end
+		b := bytes.Clone(good)
+		copy(b[at:], "\xff\xff\xff\x0f")
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		v, err := Open(bytes.NewReader(b), int64(len(b)))
+		m := memory(bytes.Clone(b))
+		v, err := Open(m, int64(len(m)))
 		if err != nil {
 			return
 		}
@@ -305,5 +391,11 @@ func FuzzOpen(f *testing.F) {
 			}
 			return nil
 		})
+		// memory refuses writes to outside of it, which must not be tried.
+		for _, name := range []string{"skerry.yaml", "EFI/BOOT/new with a long name.efi"} {
+			if err := v.Replace(m, name, make([]byte, 700), testTime); errors.Is(err, errOutside) {
+				t.Errorf("replace %s: %v", name, err)
+			}
+		}
 	})
 }

@@ -98,7 +98,7 @@ func (v *FS) contents(e entry) (*io.SectionReader, error) {
 	var chain []uint32
 	if want > 0 {
 		var err error
-		if chain, err = v.chain(e.cluster, want); err != nil {
+		if chain, err = v.table.chain(e.cluster, want); err != nil {
 			return nil, err
 		}
 		if int64(len(chain)) != want {

@@ -1,7 +1,6 @@
 package fat
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -63,7 +62,7 @@ func (v *FS) Replace(w io.WriterAt, name string, contents []byte, modified time.
 			return err
 		}
 	} else {
-		if freed, err = v.chain(old.cluster, int64(v.clusters)); err != nil && old.cluster != 0 {
+		if freed, err = v.table.chain(old.cluster, v.table.clusters()); err != nil && old.cluster != 0 {
 			return err
 		}
 		slots = make([]byte, slotBytes)
@@ -81,39 +80,22 @@ func (v *FS) Replace(w io.WriterAt, name string, contents []byte, modified time.
 		}
 	}
 	for _, c := range freed {
-		v.set(c, 0)
+		v.table.set(c, 0)
 	}
 	return v.writeChanged(w)
-}
-
-// set changes the cluster that follows c; the top four bits are not ours.
-func (v *FS) set(c, next uint32) { v.table[c] = v.table[c]&^clusterMask | next }
-
-// allocate takes free clusters, in one chain.
-func (v *FS) allocate(count int64) ([]uint32, error) {
-	var chain []uint32
-	for c := uint32(2); c < uint32(len(v.table)) && int64(len(chain)) < count; c++ {
-		if v.table[c]&clusterMask == 0 {
-			chain = append(chain, c)
-		}
-	}
-	if int64(len(chain)) < count {
-		return nil, fmt.Errorf("%d KiB are needed and %d are free", count*v.clusterBytes>>10, v.Free()*v.clusterBytes>>10)
-	}
-	for n, c := range chain {
-		if n+1 < len(chain) {
-			v.set(c, chain[n+1])
-		} else {
-			v.set(c, clusterMask)
-		}
-	}
-	return chain, nil
 }
 
 // insert finds a place for a new name in a directory and returns its entries
 // and where they go. A full directory grows by one cluster.
 func (v *FS) insert(w io.WriterAt, dir entry, name string, n node) ([]byte, []int64, error) {
-	all, err := v.entries(dir.cluster)
+	chain, err := v.directory(dir.cluster)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(chain) == 0 {
+		return nil, nil, errors.New("its directory has no clusters")
+	}
+	all, err := v.entries(chain)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -123,11 +105,6 @@ func (v *FS) insert(w io.WriterAt, dir entry, name string, n node) ([]byte, []in
 	}
 	slots := named(name, taken, n)
 	want := len(slots) / slotBytes
-
-	chain, err := v.chain(dir.cluster, maxDirectoryBytes/v.clusterBytes+1)
-	if err != nil {
-		return nil, nil, err
-	}
 	var free []int64
 	b := make([]byte, v.clusterBytes)
 	for grown, ended := 0, false; ; grown++ {
@@ -148,14 +125,14 @@ func (v *FS) insert(w io.WriterAt, dir entry, name string, n node) ([]byte, []in
 				}
 			}
 		}
-		last, err := v.chain(dir.cluster, maxDirectoryBytes/v.clusterBytes)
+		last, err := v.table.chain(dir.cluster, maxDirectoryBytes/v.clusterBytes)
 		if err != nil {
 			return nil, nil, err
 		}
 		if chain, err = v.allocate(1); err != nil {
 			return nil, nil, err
 		}
-		v.set(last[len(last)-1], chain[0])
+		v.table.set(last[len(last)-1], chain[0])
 		clear(b)
 		if _, err := w.WriteAt(b, v.offset(chain[0])); err != nil {
 			return nil, nil, err
@@ -165,14 +142,8 @@ func (v *FS) insert(w io.WriterAt, dir entry, name string, n node) ([]byte, []in
 
 // writeChanged writes the allocation tables and what FSInfo says of them.
 func (v *FS) writeChanged(w io.WriterAt) error {
-	b := make([]byte, 0, len(v.table)*4)
-	for _, next := range v.table {
-		b = binary.LittleEndian.AppendUint32(b, next)
-	}
-	for n := range v.fatCount {
-		if _, err := w.WriteAt(b, v.fatOffset+n*v.fatBytes); err != nil {
-			return err
-		}
+	if err := v.writeTable(w, v.table); err != nil {
+		return err
 	}
 	info := make([]byte, v.sectorBytes)
 	for _, at := range []int64{v.fsInfo, v.backup + v.fsInfo} {

@@ -3,6 +3,7 @@ package fat
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -146,25 +147,27 @@ func open(t testing.TB, image string) (*FS, *os.File) {
 // memory is a file system in memory.
 type memory []byte
 
+var errOutside = errors.New("outside of the file system")
+
 func (m memory) ReadAt(b []byte, at int64) (int, error) { return bytes.NewReader(m).ReadAt(b, at) }
 
 func (m memory) WriteAt(b []byte, at int64) (int, error) {
 	if at < 0 || at+int64(len(b)) > int64(len(m)) {
-		return 0, fmt.Errorf("%d bytes at %d are not in a file system of %d", len(b), at, len(m))
+		return 0, fmt.Errorf("%d bytes at %d of %d: %w", len(b), at, len(m), errOutside)
 	}
 	return copy(m[at:], b), nil
 }
 
-// small makes a file system of 100 clusters, so that most of it is structure.
+// small makes a file system of 60 clusters, so that most of it is structure.
 func small(t testing.TB, list []File) memory {
 	t.Helper()
-	const size = 134 * 512
+	const clusters, reserved = 60, 8
 	v := &FS{
-		sectorBytes: 512, clusterBytes: 512, fatOffset: 32 * 512, fatBytes: 512, fatCount: 2,
-		dataOffset: 34 * 512, fsInfo: 512, backup: 6 * 512, clusters: 100, root: 2, table: make([]uint32, 102),
+		sectorBytes: 512, clusterBytes: 512, fatOffset: reserved * 512, fatBytes: 512, fatCount: 2,
+		dataOffset: (reserved + 2) * 512, fsInfo: 512, backup: 6 * 512, root: 2, table: newTable(clusters),
 	}
-	m := make(memory, size)
-	if err := v.fill(context.Background(), m, 0, size, list, testOptions); err != nil {
+	m := make(memory, v.offset(clusters+2))
+	if err := v.fill(context.Background(), m, 0, int64(len(m)), list, testOptions); err != nil {
 		t.Fatal(err)
 	}
 	return m
