@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,13 +12,14 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/skerry-os/skerry/builder/disk"
+	"github.com/skerry-os/skerry/builder/board"
 	"github.com/skerry-os/skerry/builder/qemu"
 )
 
 // RunOptions say how to boot an image under QEMU.
 type RunOptions struct {
 	Image     string
+	Source    string // root folder of the repository, which describes the boards
 	Board     string // from the image's name if empty
 	Config    string // node config; none if empty
 	Memory    int    // MiB
@@ -33,10 +33,6 @@ type RunOptions struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 }
-
-// boardArchitectures says which virtual machine stands in for a board. Boards
-// that QEMU can only imitate in part come with a machine of their own.
-var boardArchitectures = map[string]string{"x86_64": "amd64", "arm64": "arm64"}
 
 // Run boots a copy of an image with its serial console on the options' streams
 // and returns when the machine powers off. Cancelling ctx pulls its plug.
@@ -59,7 +55,7 @@ func Run(ctx context.Context, o RunOptions) error {
 		return err
 	}
 	machine := qemu.Machine{
-		GOARCH: boardArchitectures[board], Disk: target, Bus: o.Bus, Memory: o.Memory, CPUs: o.CPUs,
+		GOARCH: board.Architecture, Disk: target, Bus: o.Bus, Memory: o.Memory, CPUs: o.CPUs,
 		Variables: variables, Forwards: o.Forwards, NoNetwork: o.NoNetwork,
 	}
 	args, err := machine.Command()
@@ -82,52 +78,32 @@ func Run(ctx context.Context, o RunOptions) error {
 	return nil
 }
 
-// board returns the board that the image is for.
-func (o RunOptions) board() (string, error) {
+// board returns the board that the image is for: the one that is named, or the
+// one that the image's name ends with.
+func (o RunOptions) board() (*board.Board, error) {
+	source := os.DirFS(o.Source)
 	if o.Board != "" {
-		if _, ok := boardArchitectures[o.Board]; !ok {
-			return "", fmt.Errorf("board %q cannot be run under QEMU: choose x86_64 or arm64", o.Board)
-		}
-		return o.Board, nil
+		return board.Load(source, o.Board)
 	}
-	name := strings.TrimSuffix(filepath.Base(o.Image), ".img")
-	for board := range boardArchitectures {
-		if strings.HasSuffix(name, "-"+board) {
-			return board, nil
-		}
+	boards, err := board.List(source)
+	if err != nil {
+		return nil, err
 	}
-	return "", fmt.Errorf("%s does not say in its name which board it is for: pass --board", o.Image)
-}
-
-// PrepareDisk makes target a disk of size bytes with a copy of the image on
-// it, and the node config on partition boot if one is given. A target that
-// exists is kept as it is, but for the config.
-func PrepareDisk(ctx context.Context, image, target string, size int64, config string) error {
-	var contents []byte
-	if config != "" {
-		var err error
-		if contents, err = readConfig(config); err != nil {
-			return err
+	name := filepath.Base(o.Image)
+	for _, format := range Formats {
+		name = strings.TrimSuffix(name, "."+format)
+	}
+	var found *board.Board
+	var names []string
+	for _, b := range boards {
+		names = append(names, b.Name)
+		// The longest: a board's name may end with another's.
+		if strings.HasSuffix(name, "-"+b.Name) && (found == nil || len(b.Name) > len(found.Name)) {
+			found = b
 		}
 	}
-	if _, err := os.Stat(target); errors.Is(err, fs.ErrNotExist) {
-		if err := disk.Copy(ctx, target, image); err != nil {
-			return err
-		}
-		info, err := os.Stat(target)
-		if err != nil {
-			return err
-		}
-		if size > info.Size() {
-			if err := os.Truncate(target, size); err != nil {
-				return err
-			}
-		}
-	} else if err != nil {
-		return err
+	if found == nil {
+		return nil, fmt.Errorf("%s does not say in its name which board it is for: pass --board with one of %s", o.Image, strings.Join(names, ", "))
 	}
-	if contents == nil {
-		return nil
-	}
-	return disk.WriteBootFile(target, configName, contents, time.Now())
+	return found, nil
 }

@@ -1,6 +1,8 @@
 package builder
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,15 +17,74 @@ import (
 
 func TestBoardComesFromTheImagesName(t *testing.T) {
 	for image, want := range map[string]string{
-		"out/skerry-1.2.0-x86_64.img": "x86_64", "skerry-0.0.0-0123456789ab-dirty-arm64.img": "arm64", "disk.img": "",
+		"out/skerry-1.2.0-x86_64.img": "amd64", "skerry-0.0.0-0123456789ab-dirty-arm64.img": "arm64",
+		"skerry-1.2.0-arm64.img.zst": "arm64", "disk.img": "", "skerry-1.2.0-x86_64": "amd64",
 	} {
-		got, err := RunOptions{Image: image}.board()
-		if got != want || (err != nil) != (want == "") {
-			t.Errorf("%s: %q, %v", image, got, err)
+		got, err := RunOptions{Source: "..", Image: image}.board()
+		if (err != nil) != (want == "") || err == nil && got.Architecture != want {
+			t.Errorf("%s: %+v, %v", image, got, err)
 		}
 	}
-	if _, err := (RunOptions{Board: "rpi9"}).board(); err == nil {
-		t.Error("an unknown board was accepted")
+	if got, err := (RunOptions{Source: "..", Image: "x-arm64.img", Board: "x86_64"}).board(); err != nil || got.Architecture != "amd64" {
+		t.Errorf("named: %+v, %v", got, err)
+	}
+	if _, err := (RunOptions{Source: "..", Board: "rpi9"}).board(); err == nil || !strings.Contains(err.Error(), "arm64") {
+		t.Errorf("unknown: %v", err)
+	}
+}
+
+func TestImageThatCannotBeTheDiskIsRefused(t *testing.T) {
+	b := imaged(t) // 3 MiB
+	target := filepath.Join(t.TempDir(), "disk")
+	for format, advice := range map[string]string{"img.zst": "zstd -d ", "img.xz": "xz -d -k ", "qcow2": "qemu-img convert "} {
+		made, err := b.convert(t.Context(), format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := PrepareDisk(t.Context(), made.Path, target, 0, ""); err == nil || !strings.Contains(err.Error(), advice) || !strings.Contains(err.Error(), made.Path) {
+			t.Errorf("%s: %v", format, err)
+		}
+	}
+	if err := PrepareDisk(t.Context(), b.disk.Path, target, 3<<20-512, ""); err == nil || !strings.Contains(err.Error(), "--disk-size") {
+		t.Errorf("too small: %v", err)
+	}
+	if _, err := os.Stat(target); err == nil {
+		t.Error("a disk was made")
+	}
+	if err := PrepareDisk(t.Context(), b.disk.Path, target, 3<<20, ""); err != nil {
+		t.Errorf("just large enough: %v", err)
+	}
+}
+
+func TestInterruptedCopyIsNotTakenForAKeptDisk(t *testing.T) {
+	b := imaged(t)
+	dir := t.TempDir()
+	target := filepath.Join(dir, "node.disk")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := PrepareDisk(ctx, b.disk.Path, target, 4<<20, ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if left := folder(t, dir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	// A run that was killed could not tidy up.
+	put(t, dir, map[string]string{"node.disk.part": "half"})
+	if err := PrepareDisk(t.Context(), b.disk.Path, target, 4<<20, ""); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(target); err != nil || info.Size() != 4<<20 || len(folder(t, dir)) != 1 {
+		t.Errorf("got %v, %v", info, err)
+	}
+	// A config that does not fit leaves no disk without it.
+	config := filepath.Join(t.TempDir(), "shop.yaml")
+	put(t, filepath.Dir(config), map[string]string{"shop.yaml": "apiVersion: skerry.dev/v1alpha1\nkind: NodeConfig\n"})
+	other := filepath.Join(dir, "other")
+	if err := PrepareDisk(t.Context(), b.disk.Path, other, 0, config); err == nil {
+		t.Error("an image without partitions took a config")
+	}
+	if len(folder(t, dir)) != 1 {
+		t.Errorf("left behind: %v", folder(t, dir))
 	}
 }
 

@@ -158,14 +158,24 @@ func (m Machine) netdev() string {
 	return b.String()
 }
 
-// makeVariables copies the firmware's empty variable store. On arm64 both
-// flash banks are 64 MiB: Debian ships the template at that size.
+// makeVariables copies the firmware's empty variable store if there is none
+// yet. On arm64 both flash banks are 64 MiB: Debian ships the template at that size.
 func (m Machine) makeVariables(p platform) error {
-	if _, err := os.Stat(m.Variables); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	template, err := firstFile(p.variables)
 	if err != nil {
+		return err
+	}
+	wanted, err := os.Stat(template)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(m.Variables)
+	if err == nil && info.Size() != wanted.Size() {
+		// QEMU speaks of pflash devices and blocks here.
+		return fmt.Errorf("%s has %d bytes and the firmware of %s needs %d: it belongs to a machine of another architecture or firmware: remove it, or keep this machine's disk under another name",
+			m.Variables, info.Size(), m.GOARCH, wanted.Size())
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	contents, err := os.ReadFile(template)

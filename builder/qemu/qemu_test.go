@@ -49,3 +49,17 @@ func TestUnknownBusAndArchitectureAreRefused(t *testing.T) {
 		t.Error("architecture was accepted")
 	}
 }
+
+func TestVariablesOfAnotherArchitectureAreRefused(t *testing.T) {
+	variables := filepath.Join(t.TempDir(), "node.disk.variables")
+	if _, err := (Machine{GOARCH: "amd64", Variables: variables}).Command(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (Machine{GOARCH: "amd64", Variables: variables}).Command(); err != nil {
+		t.Errorf("its own: %v", err)
+	}
+	_, err := Machine{GOARCH: "arm64", Variables: variables}.Command()
+	if err == nil || !strings.Contains(err.Error(), variables) || !strings.Contains(err.Error(), "architecture") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 
@@ -10,7 +11,7 @@ import (
 	"github.com/skerry-os/skerry/builder/qemu"
 )
 
-func newRun(*settings) *cobra.Command {
+func newRun(s *settings) *cobra.Command {
 	var (
 		o     builder.RunOptions
 		ports []string
@@ -30,6 +31,9 @@ QEMU's own prompt, where system_powerdown presses the power button.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Image = args[0]
+			if o.DiskGiB < 1 {
+				return usageError{fmt.Errorf("--disk-size %d: a disk has 1 GiB at least", o.DiskGiB)}
+			}
 			for _, port := range ports {
 				forward, err := qemu.ParseForward(port)
 				if err != nil {
@@ -37,6 +41,11 @@ QEMU's own prompt, where system_powerdown presses the power button.`,
 				}
 				o.Forwards = append(o.Forwards, forward)
 			}
+			source, err := s.root()
+			if err != nil {
+				return err
+			}
+			o.Source = source
 			o.Stdin, o.Stdout, o.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return builder.Run(cmd.Context(), o)
 		},
@@ -51,6 +60,7 @@ QEMU's own prompt, where system_powerdown presses the power button.`,
 	flags.StringArrayVar(&ports, "port", nil, "make a TCP port of the node reachable at 127.0.0.1, as HOST:NODE; may be repeated")
 	flags.StringVar(&o.Keep, "keep", "", "file for the disk, used again if it exists")
 	flags.BoolVar(&o.NoNetwork, "no-network", false, "leave the machine without a network card")
+	must(cmd.RegisterFlagCompletionFunc("board", s.completeBoards))
 	must(cmd.RegisterFlagCompletionFunc("disk", cobra.FixedCompletions(qemu.Buses, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
