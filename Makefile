@@ -29,7 +29,7 @@ test-unit: ## run the unit tests
 	$(GO) test $(PACKAGES)
 
 test-system: build test-rootful ## build images and boot them under QEMU
-	$(GO) test -tags system -timeout 80m -v ./tests/...
+	$(GO) test -tags system -timeout 80m -p 1 -v ./tests/...  # -p 1 shows lines as they come
 
 # Mounts and network interfaces of namespaces of their own.
 test-rootful: ## run the tests that need root, if this is root

@@ -19,10 +19,11 @@ const (
 	maxDirectoryBytes = 65536 * slotBytes
 )
 
-// checkDirectories reads every directory once and finds the label. A directory
-// that is part of two others, or of itself, would never end for who walks it;
-// and if many shared their clusters, these would be read once for each.
-func (v *FS) checkDirectories() error {
+// Check reads every directory once. One that is part of two others, or of
+// itself, would never end for who walks it; and if many shared their clusters,
+// these would be read once for each. Who only opens files by name needs no
+// Check: damage elsewhere does not concern these.
+func (v *FS) Check() error {
 	seen := map[uint32]bool{v.root: true} // clusters of directories
 	for todo := []uint32{v.root}; len(todo) > 0; todo = todo[1:] {
 		chain, err := v.directory(todo[0])
@@ -40,18 +41,14 @@ func (v *FS) checkDirectories() error {
 			return fmt.Errorf("read directory at cluster %d: %w", todo[0], err)
 		}
 		for _, e := range entries {
-			switch {
-			case e.attributes&attrVolume != 0:
-				if todo[0] == v.root {
-					v.label = strings.TrimRight(string(e.short[:]), " ")
-				}
-			case e.isDir() && !e.isLink():
-				if seen[e.cluster] {
-					return fmt.Errorf("directory %q begins at cluster %d, as another one does", e.name(), e.cluster)
-				}
-				seen[e.cluster] = true
-				todo = append(todo, e.cluster)
+			if e.attributes&attrVolume != 0 || !e.isDir() || e.isLink() {
+				continue
 			}
+			if seen[e.cluster] {
+				return fmt.Errorf("directory %q begins at cluster %d, as another one does", e.name(), e.cluster)
+			}
+			seen[e.cluster] = true
+			todo = append(todo, e.cluster)
 		}
 	}
 	return nil
@@ -99,8 +96,7 @@ func (e entry) name() string {
 // entries returns the live entries of the directory with these clusters.
 func (v *FS) entries(chain []uint32) ([]entry, error) {
 	var entries []entry
-	var long []uint16
-	names := 0
+	var long longNameParts
 	b := make([]byte, v.clusterBytes)
 	for _, c := range chain {
 		if _, err := v.r.ReadAt(b, v.offset(c)); err != nil {
@@ -112,28 +108,65 @@ func (v *FS) entries(chain []uint32) ([]entry, error) {
 			case s[0] == 0:
 				return entries, nil
 			case s[0] == 0xe5: // deleted
-				long, names = nil, 0
+				long = longNameParts{}
 				continue
 			case s[11]&0x3f == attrLongName:
-				if s[0]&0x40 != 0 || names == 20 {
-					long, names = nil, 0
-				}
-				long, names = append(longName(s), long...), names+1
+				long.add(s)
 				continue
 			}
 			e := entry{
-				long: string(utf16.Decode(long)), attributes: s[11], lowercase: s[12],
+				attributes: s[11], lowercase: s[12],
 				cluster:  uint32(binary.LittleEndian.Uint16(s[20:]))<<16 | uint32(binary.LittleEndian.Uint16(s[26:])),
 				size:     binary.LittleEndian.Uint32(s[28:]),
 				modified: fromDOS(binary.LittleEndian.Uint16(s[24:]), binary.LittleEndian.Uint16(s[22:])),
 				at:       v.offset(c) + at,
 			}
 			copy(e.short[:], s)
-			long, names = nil, 0
+			e.long = long.of(e.short)
+			long = longNameParts{}
 			entries = append(entries, e)
 		}
 	}
 	return entries, nil
+}
+
+// all returns the live entries of the directory at first.
+func (v *FS) all(first uint32) ([]entry, error) {
+	chain, err := v.directory(first)
+	if err != nil {
+		return nil, err
+	}
+	return v.entries(chain)
+}
+
+// longNameParts is a long name that is being read: its parts come before the
+// entry they belong to, the last part first (section 7).
+type longNameParts struct {
+	text []uint16
+	next byte // number of the part that is missing; 0 when all are there
+	sum  byte // checksum of the short name they are for
+}
+
+func (l *longNameParts) add(s []byte) {
+	number := s[0] & 0x3f
+	if s[0]&0x40 != 0 && number <= 20 {
+		*l = longNameParts{next: number, sum: s[13]}
+	}
+	if number == 0 || number != l.next || s[13] != l.sum {
+		*l = longNameParts{} // out of order: it is nobody's
+		return
+	}
+	l.next--
+	l.text = append(longName(s), l.text...)
+}
+
+// of returns the long name if it is complete and that of the short one. A system
+// that knows no long names leaves those of files it removed.
+func (l *longNameParts) of(short [11]byte) string {
+	if l.next != 0 || l.sum != checksum(short) {
+		return ""
+	}
+	return string(utf16.Decode(l.text))
 }
 
 // longNameAt is where a slot has the characters of a long name.
@@ -186,11 +219,7 @@ func (v *FS) list(dir entry) ([]entry, error) {
 	if !dir.isDir() {
 		return nil, fs.ErrNotExist
 	}
-	chain, err := v.directory(dir.cluster)
-	if err != nil {
-		return nil, err
-	}
-	all, err := v.entries(chain)
+	all, err := v.all(dir.cluster)
 	if err != nil {
 		return nil, err
 	}

@@ -15,13 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // FS is a FAT32 file system opened for reading. It is an fs.FS whose names are
 // matched without regard to case, as firmware does.
 type FS struct {
 	r            io.ReaderAt
-	label        string
 	volumeID     uint32
 	sectorBytes  int64
 	clusterBytes int64
@@ -45,9 +45,9 @@ const (
 	maxTableBytes = 64 << 20
 )
 
-// Open reads the boot sector, the allocation table and the directories of the
-// FAT32 file system in the first size bytes of r. It reads nothing twice and
-// keeps the allocation table, 4 bytes a cluster and 64 MiB at most.
+// Open reads the boot sector and the allocation table of the FAT32 file system
+// in the first size bytes of r, and keeps the latter, 4 bytes a cluster and 64
+// MiB at most. [FS.Check] has to succeed before its directories are walked.
 func Open(r io.ReaderAt, size int64) (*FS, error) {
 	v, err := readFS(r, size)
 	if err != nil {
@@ -101,11 +101,22 @@ func readFS(r io.ReaderAt, size int64) (*FS, error) {
 	if _, err := r.ReadAt(v.table, v.fatOffset); err != nil {
 		return nil, fmt.Errorf("read allocation table: %w", err)
 	}
-	return v, v.checkDirectories()
+	return v, nil
 }
 
-// Label returns the volume label.
-func (v *FS) Label() string { return v.label }
+// Label returns the volume label; nothing if there is none that can be read.
+func (v *FS) Label() string {
+	entries, err := v.all(v.root)
+	if err != nil {
+		return ""
+	}
+	for _, e := range entries {
+		if e.attributes&attrVolume != 0 {
+			return strings.TrimRight(string(e.short[:]), " ")
+		}
+	}
+	return ""
+}
 
 // VolumeID returns the serial number of the file system.
 func (v *FS) VolumeID() uint32 { return v.volumeID }

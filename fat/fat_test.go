@@ -284,7 +284,7 @@ func (c *counter) ReadAt(b []byte, at int64) (int, error) {
 	return c.ReaderAt.ReadAt(b, at)
 }
 
-func TestOpenReadsTheTableAndTheDirectoriesOnly(t *testing.T) {
+func TestOpenReadsTheTableAndCheckTheDirectoriesOnly(t *testing.T) {
 	const mib = 264 // as boards have it
 	_, file := open(t, image(t, mib, files(sample())))
 	c := &counter{ReaderAt: file}
@@ -292,10 +292,14 @@ func TestOpenReadsTheTableAndTheDirectoriesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const directories = 11 // clusters: of ten directories, the largest has two
 	count, size := v.Clusters()
-	if want := 512 + 4*(count+2) + directories*size; c.bytes != want {
+	want := 512 + 4*(count+2)
+	if c.bytes != want {
 		t.Errorf("%d bytes were read, %d are needed", c.bytes, want)
+	}
+	const directories = 11 // clusters: of ten directories, the largest has two
+	if err := v.Check(); err != nil || c.bytes != want+directories*size {
+		t.Errorf("%d bytes were read to check directories of %d, %v", c.bytes-want, directories*size, err)
 	}
 }
 
@@ -331,7 +335,7 @@ func TestDirectoriesThatShareClustersAreFound(t *testing.T) {
 		if err := v.writeTable(m, v.table); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(m, int64(len(m))); err == nil || !strings.Contains(err.Error(), want) {
+		if err := check(t, m); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v, want one with %q", err, want)
 		}
 	}
@@ -346,8 +350,66 @@ func TestDirectoryLoopsAreFound(t *testing.T) {
 	a, _ := v.find("find", "a")
 	b, _ := v.find("find", "a/b")
 	m[b.at+26] = byte(a.cluster)
-	if _, err := Open(m, int64(len(m))); err == nil || !strings.Contains(err.Error(), "as another one does") {
+	if err := check(t, m); err == nil || !strings.Contains(err.Error(), "as another one does") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// check opens a file system, which has to work, and checks it.
+func check(t *testing.T, m memory) error {
+	t.Helper()
+	v, err := Open(m, int64(len(m)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.Check()
+}
+
+func TestDamageElsewhereDoesNotConcernAFile(t *testing.T) {
+	m := small(t, files(map[string][]byte{"damaged/": nil, "skerry.yaml": []byte("a: b\n")}))
+	v, err := Open(m, int64(len(m)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged, err := v.find("find", "damaged")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(m[damaged.at+26:], "\x00\x00") // no cluster
+	if err := check(t, m); err == nil {
+		t.Error("the damage is not found")
+	}
+	if got, err := v.ReadFile("skerry.yaml"); err != nil || string(got) != "a: b\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// A system that knows no long names removes the short one and takes its entry
+// for another file. The parts of the long name stay before it.
+func TestALongNameBelongsToNoOtherFile(t *testing.T) {
+	m := small(t, files(map[string][]byte{"skerry.yaml": []byte("a: b\n")}))
+	v, err := Open(m, int64(len(m)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := v.find("find", "skerry.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spoil := range []func(){
+		func() { copy(m[e.at:], "NEWFILE TXT") },
+		func() { m[e.at-slotBytes] ^= 0x03 }, // the number of the part
+	} {
+		before := bytes.Clone(m)
+		spoil()
+		if _, err := v.ReadFile("skerry.yaml"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the long name still leads to a file: %v", err)
+		}
+		copy(m, before)
+	}
+	copy(m[e.at:], "NEWFILE TXT")
+	if got, err := v.ReadFile("newfile.txt"); err != nil || string(got) != "a: b\n" {
+		t.Errorf("by its short name: %q, %v", got, err)
 	}
 }
 
@@ -380,6 +442,14 @@ func FuzzOpen(f *testing.F) {
 		m := memory(bytes.Clone(b))
 		v, err := Open(m, int64(len(m)))
 		if err != nil {
+			return
+		}
+		for _, name := range []string{"skerry.yaml", "EFI/BOOT/BOOTX64.EFI"} { // as the agent does, without a check
+			if c, err := v.ReadFile(name); err == nil && len(c) > len(b) {
+				t.Errorf("%s has %d bytes in a file system of %d", name, len(c), len(b))
+			}
+		}
+		if v.Check() != nil {
 			return
 		}
 		_ = fs.WalkDir(v, ".", func(p string, d fs.DirEntry, err error) error {

@@ -55,7 +55,7 @@ func makeFS(ctx context.Context, w io.WriterAt, offset, size int64, files []File
 
 // fill writes a file system that was laid out. offset is where it is on the disk.
 func (v *FS) fill(ctx context.Context, w io.WriterAt, offset, size int64, files []File, o Options) error {
-	v.volumeID, v.label = o.VolumeID, o.Label
+	v.volumeID = o.VolumeID
 	items, err := v.plan(files)
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (v *FS) fill(ctx context.Context, w io.WriterAt, offset, size int64, files 
 			return fmt.Errorf("add %s: %w", f.Path, err)
 		}
 	}
-	if err := v.writeBootSectors(w, offset, size); err != nil {
+	if err := v.writeBootSectors(w, o.Label, offset, size); err != nil {
 		return err
 	}
 	v.table.set(0, 0x0ffffff8) // the medium is a fixed disk
@@ -128,7 +128,7 @@ func (f File) writeTo(w io.Writer) error {
 
 // writeBootSectors writes the boot sector, FSInfo and their backups (sections
 // 3.1, 3.3 and 5). offset is where the file system is on the disk.
-func (v *FS) writeBootSectors(w io.WriterAt, offset, size int64) error {
+func (v *FS) writeBootSectors(w io.WriterAt, label string, offset, size int64) error {
 	le := binary.LittleEndian
 	b := make([]byte, 2*sectorBytes)
 	copy(b, "\xeb\x58\x90MSWIN4.1") // the name for which nothing makes exceptions
@@ -147,7 +147,7 @@ func (v *FS) writeBootSectors(w io.WriterAt, offset, size int64) error {
 	le.PutUint16(b[50:], uint16(v.backup/sectorBytes))
 	b[64], b[66] = 0x80, 0x29
 	le.PutUint32(b[67:], v.volumeID)
-	copy(b[71:], fmt.Sprintf("%-11sFAT32   ", v.label))
+	copy(b[71:], fmt.Sprintf("%-11sFAT32   ", label))
 	copy(b[510:], "\x55\xaa")
 
 	info := b[sectorBytes:]

@@ -271,8 +271,10 @@ func TestClockAfterTheCeilingIsSetToTheFloor(t *testing.T) {
 			t.Errorf("the hardware clock was believed: %s, %v", m.Now(), err)
 		}
 	})
-	if got := Ceiling(time.Time{}); !got.Equal(latest) {
-		t.Errorf("without a build time: %s", got)
+	for _, made := range []time.Time{{}, time.Unix(1, 0), build} {
+		if got := Ceiling(made); got.Before(truth) || got.After(latest) {
+			t.Errorf("built in %d: nothing is believed after %s", made.Year(), got)
+		}
 	}
 }
 

@@ -14,10 +14,16 @@ import (
 // latest is the time after which nobody is believed, whatever is known of the release. A forged answer may say anything.
 var latest = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// earliest is before any build of this program; builds that want to be reproducible may say 1970.
+var earliest = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // Ceiling is the time after which a release believes no source, from the time it was built. Nobody runs a release that
 // is twenty years old, and an empty hardware clock says 2099, or 1970, which OVMF takes for 2070.
 func Ceiling(build time.Time) time.Time {
-	if ceiling := build.AddDate(20, 0, 0); ceiling.Before(latest) && build.Unix() > 0 {
+	if build.Before(earliest) {
+		build = earliest
+	}
+	if ceiling := build.AddDate(20, 0, 0); ceiling.Before(latest) {
 		return ceiling
 	}
 	return latest

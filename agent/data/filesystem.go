@@ -86,7 +86,8 @@ func (p *preparation) fileSystem(ctx context.Context) (blocks int64, err error) 
 	if err != nil {
 		return 0, err
 	}
-	if found == foreign && (p.Wipe || p.fresh) {
+	// What a fresh partition seems to hold is left from what was there before.
+	if p.fresh && found == damaged || found == foreign && (p.Wipe || p.fresh) {
 		found = unfinished
 	}
 	switch found {

@@ -21,7 +21,8 @@ func Hostname(dir, fresh string) (string, error) {
 		return fresh, fmt.Errorf("read the node's name: %w", err)
 	}
 	kept := strings.TrimSuffix(string(b), "\n")
-	if kept != "" && len(kept) < maxHostnameBytes && strings.Trim(kept, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" {
+	if kept != "" && len(kept) < maxHostnameBytes && strings.Trim(kept, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" &&
+		strings.Trim(kept, "-") == kept {
 		return kept, nil
 	}
 	if err := replace(file{name, []byte(fresh + "\n"), 0o644}); err != nil {

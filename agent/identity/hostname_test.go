@@ -14,7 +14,7 @@ func TestANodeKeepsTheNameItGaveItself(t *testing.T) {
 			t.Errorf("offered %s: got %q, %v", fresh, got, err)
 		}
 	}
-	for _, broken := range []string{"", "\n", "two words\n", "UPPER\n", strings.Repeat("a", 100)} {
+	for _, broken := range []string{"", "\n", "two words\n", "UPPER\n", "-\n", "-a\n", strings.Repeat("a", 100)} {
 		if err := os.WriteFile(filepath.Join(dir, hostnameFile), []byte(broken), 0o644); err != nil {
 			t.Fatal(err)
 		}

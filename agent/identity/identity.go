@@ -1,6 +1,6 @@
 // Package identity keeps what makes a node the same node after a reboot or an
-// update: its machine ID, its key, how often it booted, and the last node
-// config that worked. All of it lies in one folder on data.
+// update: its machine ID, its key, the name it gave itself, how often it booted,
+// and the last node config that worked. All of it lies in one folder on data.
 //
 // Machine ID and key are made once. Files are replaced so that a power cut
 // leaves the old or the new one; one that is nevertheless empty or torn, as a

@@ -63,7 +63,10 @@ func (h *Hotplug) Coldplug(ctx context.Context) error {
 			})
 		}
 		for _, modalias := range fresh {
-			work <- modalias
+			select {
+			case work <- modalias:
+			case <-ctx.Done():
+			}
 		}
 		close(work)
 		group.Wait()

@@ -168,14 +168,22 @@ func (l *Loader) once(ctx context.Context, m kmod.Module, params string) error {
 	l.loads[m.Name] = mine
 	l.mu.Unlock()
 
-	mine.err = l.insert(m, params)
-	if mine.err != nil {
-		l.mu.Lock()
-		delete(l.loads, m.Name)
-		l.mu.Unlock()
+	// Apart, for a driver whose start hangs cannot be called back from the kernel.
+	go func() {
+		mine.err = l.insert(m, params)
+		if mine.err != nil {
+			l.mu.Lock()
+			delete(l.loads, m.Name)
+			l.mu.Unlock()
+		}
+		close(mine.done)
+	}()
+	select {
+	case <-mine.done:
+		return mine.err
+	case <-ctx.Done():
+		return fmt.Errorf("load module %s: it has not ended its start: %w", m.Name, ctx.Err())
 	}
-	close(mine.done)
-	return mine.err
 }
 
 func (l *Loader) insert(m kmod.Module, params string) error {

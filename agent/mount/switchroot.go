@@ -15,13 +15,13 @@ var moved = []string{"/dev", "/proc", "/sys", "/run"}
 
 // SwitchRoot makes newroot, a mount point, the root of this process: it moves
 // /dev, /proc, /sys and /run there, puts newroot in the place of / and frees the
-// memory of the initramfs by deleting its files. The caller then executes a
-// program of the new root; until then its own file is deleted but in use.
+// memory of the initramfs by deleting its files. The caller's own program is deleted
+// but in use: it stays in memory for as long as the process runs.
 //
 // It follows switch_root(8). Deletion is last, so that a failure before it
 // leaves an initramfs that can say so; it is not done if the old root is
-// anything but memory. Run it with all other threads quiet: the root is changed
-// for all of them.
+// anything but memory. The root is changed for all threads: none should
+// be opening files by name meanwhile.
 func SwitchRoot(newroot string) error {
 	old, err := os.Open("/")
 	if err != nil {

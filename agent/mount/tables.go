@@ -26,7 +26,7 @@ func pseudo() []Step {
 // in the initramfs.
 func InitramfsTable() []Step { return pseudo() }
 
-// RootTable returns what the root stage mounts, data and boot not included. It
+// RootTable returns what the root stage mounts, data not included. It
 // is closed: debugfs, tracefs and hugetlbfs are left out, because nothing on a
 // node reads them and the first two tell a pod that gets at /sys about the
 // kernel; programs that trace mount them themselves.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/skerry-os/skerry/agent/clock"
+	"github.com/skerry-os/skerry/agent/pid1"
 	"github.com/skerry-os/skerry/agent/status"
 )
 
@@ -36,8 +37,19 @@ func (n *node) startClock(context.Context) error {
 	}
 	err = n.clock.SetFloor(n.release.buildTime, saved)
 	ctx, stop := context.WithCancel(n.life)
-	n.stopClock, n.clocked = stop, make(chan error, 1)
-	go func() { n.clocked <- n.clock.Run(ctx) }()
+	ended := make(chan struct{})
+	var saveErr error
+	n.background("clock", func() {
+		defer close(ended)
+		saveErr = n.clock.Run(ctx)
+	})
+	n.closers.add(pid1.Hook{Name: "clock", Run: func(ctx context.Context) error {
+		stop() // which saves the time
+		if err := await(ctx, ended); err != nil {
+			return err
+		}
+		return saveErr
+	}})
 	return err
 }
 
@@ -51,19 +63,5 @@ func (n *node) showClock(s clock.State) {
 		n.status.Report("clock", strings.Join(s.Problems, "; "))
 	} else {
 		n.status.Clear("clock")
-	}
-}
-
-// saveClock stops following time servers and saves the time.
-func (n *node) saveClock(ctx context.Context) error {
-	if n.stopClock == nil {
-		return nil
-	}
-	n.stopClock()
-	select {
-	case err := <-n.clocked:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -32,7 +32,9 @@ func (n *node) modules(ctx context.Context) error {
 		problem = errors.Join(problem, fmt.Errorf("a driver has not ended its start in %v", driversWait))
 	}
 	if firstMAC(netClass) == nil {
-		n.settle(ctx) // the network may be behind USB
+		settle, cancel := context.WithTimeout(ctx, driversWait)
+		defer cancel()
+		n.settle(settle) // the network may be behind USB
 	}
 	return problem
 }
@@ -68,7 +70,7 @@ func (n *node) wantedBus(bus string) bool {
 		_, err := os.Stat("/sys/firmware/devicetree/base/compatible")
 		return err == nil
 	}
-	return slices.Contains([]string{"pci", "virtio", "vmbus", "xen", "mdio_bus"}, bus)
+	return slices.Contains([]string{"pci", "virtio", "auxiliary", "vmbus", "xen", "mdio_bus"}, bus)
 }
 
 // urgent tells whether a node needs the device in order to come up: its network
@@ -86,7 +88,7 @@ func urgent(modalias string) bool {
 		return strings.HasPrefix(rest, "d00000001v") // network
 	case "platform":
 		return strings.HasSuffix(rest, "_wdt")
-	case "vmbus", "xen", "of", "mdio": // virtual machines of other makers, and boards whose firmware describes them: nobody can judge
+	case "auxiliary", "vmbus", "xen", "of", "mdio": // virtual machines of other makers, and boards whose firmware describes them: nobody can judge
 		return true
 	}
 	return false

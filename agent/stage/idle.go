@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -11,35 +12,54 @@ import (
 	"github.com/skerry-os/skerry/agent/watchdog"
 )
 
-// nodeUp ends the boot: at once if all services are ready, else as soon as
-// they are.
-func (n *node) nodeUp(ctx context.Context) {
-	n.status.Update(func(s *status.Status) { s.Phase = status.Phase{} })
-	go func() {
-		if n.supervisor != nil && n.supervisor.WaitReady(ctx) == nil {
-			n.status.Clear("services") // some may have needed longer than their phase
-			n.status.Update(func(s *status.Status) {
-				s.NetworkWait = n.networkWait
-				s.AgentTime = uptime() - n.KernelTime - n.networkWait
-			})
-			n.measureMemory()
-			n.console.NodeUp()
-		}
-		debug.SetGCPercent(garbagePercent)
-		n.lateWork(ctx)
-	}()
+// bootOver says that the phases are over.
+func (n *node) bootOver() {
+	close(n.booted)
+	debug.SetGCPercent(garbagePercent)
+	if feeder := n.feeder.Load(); feeder != nil {
+		feeder.Unregister(bootLoop)
+	}
 }
 
 // garbagePercent makes the heap of a running node small rather than collection
 // rare: see [debug.SetGCPercent].
 const garbagePercent = 50
 
+// nodeUp ends the boot: at once if all services are ready, else as soon as
+// they are.
+func (n *node) nodeUp(ctx context.Context) {
+	n.status.Update(func(s *status.Status) { s.Phase = status.Phase{} })
+	if n.supervisor != nil && n.supervisor.WaitReady(ctx) == nil {
+		n.status.Clear("services") // some may have needed longer than their phase
+		n.status.Update(func(s *status.Status) {
+			s.NetworkWait = n.networkWait
+			s.AgentTime = uptime() - n.KernelTime - n.networkWait
+		})
+		n.measureMemory()
+		n.console.NodeUp()
+	}
+	n.lateWork(ctx)
+	if n.clock != nil {
+		// The kernel takes over the time of a hardware clock whose driver came late.
+		if err := n.clock.SetFloor(); err != nil {
+			n.log.Warn("the clock", "err", err)
+		}
+	}
+}
+
+// lateAfter is how long a boot may take until drivers that can wait are loaded
+// although it is not over.
+const lateAfter = 5 * time.Second
+
 // lateWork does, once, what a node can be brought up without: it loads the
 // other drivers, and sets the kernel parameters that come with them.
 func (n *node) lateWork(ctx context.Context) {
 	n.late.Do(func() {
-		n.lateSystem(ctx)
+		for _, name := range namedModules {
+			n.load(ctx, name)
+		}
 		n.settle(ctx)
+		n.lateSettings()
 		n.lateWatchdog(ctx)
 	})
 }
@@ -104,44 +124,30 @@ func (n *node) shutdown(ctx context.Context, request pid1.Request, requests <-ch
 	}
 	n.log.Info("going down", "action", request.Action.String(), "reason", request.Reason)
 	n.console.Shutdown(fmt.Sprintf("%s: %s", request.Action, request.Reason))
+	n.leaving.Store(true)
 	if feeder := n.feeder.Load(); feeder != nil {
 		feeder.Shutdown(watchdog.ShutdownTimeout)
 	}
-	if n.bootEnded(abandonWait) {
-		down.StopServices, down.Hooks = n.stopServices(), n.shutdownHooks()
-	} else {
-		n.log.Error("a phase of the boot does not end: going down without saving what it made")
-	}
-	return down.Run(ctx, request, requests)
-}
-
-// stopServices returns what stops them, nil if there are none.
-func (n *node) stopServices() func(context.Context) error {
-	if n.supervisor == nil {
-		return nil
-	}
-	return n.supervisor.Stop
-}
-
-// shutdownHooks save what the node knows.
-func (n *node) shutdownHooks() []pid1.Hook {
-	return []pid1.Hook{
-		{Name: "clock", Run: n.saveClock},
+	// The wait is a step of the shutdown: requests are read meanwhile.
+	down.StopServices = n.stopServices
+	down.Hooks = []pid1.Hook{
 		{Name: "console", Run: func(ctx context.Context) error {
 			n.console.Print("services have stopped")
 			n.console.Flush(ctx)
 			return nil
 		}},
-		{Name: "log", Run: n.closeLog},
+		{Name: "files on data", Run: n.closers.run},
 	}
+	return down.Run(ctx, request, requests)
 }
 
-// closeLog writes what the log still holds and closes its file, which would
-// keep data mounted.
-func (n *node) closeLog(context.Context) error {
-	if n.stopLog != nil {
-		n.stopLog()
+// stopServices stops what the boot started.
+func (n *node) stopServices(ctx context.Context) error {
+	if !n.bootEnded(abandonWait) {
+		return errors.New("a phase of the boot does not end: its services are killed with all other processes")
 	}
-	n.persisting.Wait()
-	return nil
+	if n.supervisor == nil {
+		return nil
+	}
+	return n.supervisor.Stop(ctx)
 }

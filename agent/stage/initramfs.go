@@ -25,11 +25,17 @@ const sysroot = "/sysroot"
 
 // rootModules are what opening and mounting a slot takes. No device asks for
 // them, so they are loaded by name.
-var rootModules = []string{"dm-mod", "dm-verity", "erofs"}
+//
+// dm-verity takes the best SHA-256 that is there when it opens the slot, and the
+// one in the kernel is that without instructions for it.
+var rootModules = []string{"crypto-sha256", "dm-mod", "dm-verity", "erofs"}
 
 // diskPause is how long a disk has to appear before drivers for less likely
 // ones are loaded: loading a driver that is not needed costs as much.
 const diskPause = 250 * time.Millisecond
+
+// efivarsWait bounds a driver that hangs in the firmware.
+const efivarsWait = 5 * time.Second
 
 // pluggingWait is how long a driver that is being loaded may hold up the root
 // once it is mounted.
@@ -42,9 +48,7 @@ func initramfs(ctx context.Context) (origin, error) {
 	if _, err := mount.Apply(mount.Linux{}, "/", mount.InitramfsTable()); err != nil {
 		return from, err
 	}
-	// Modules are loaded by the agent alone until sysctls are set: the kernel's
-	// own way is to start a program, which takes longer than the module.
-	if err := os.WriteFile("/proc/sys/kernel/modprobe", []byte("\n"), 0); err != nil {
+	if err := setModprobe(""); err != nil {
 		return from, err
 	}
 	from.KernelTime = execTime()
@@ -105,7 +109,7 @@ func openRoot(ctx context.Context, from *origin, log *slog.Logger) error {
 		loading.Go(func() error { return loader.Load(ctx, name) })
 	}
 	bootPart := sync.OnceValue(func() string { return bootPartUUID(ctx, loader) })
-	plugging.Go(func() { bootPart() }) // it is asked for later
+	go bootPart() // it is asked for later
 	found, err := slot.Find(ctx, params, slot.Search{Events: events, BootPartUUID: bootPart})
 	if err != nil {
 		return err
@@ -135,13 +139,21 @@ func openRoot(ctx context.Context, from *origin, log *slog.Logger) error {
 
 // shareProgram puts the initramfs's copy of the agent over the one in the root,
 // which is the same: process 1 runs from it, so it is in memory, and the agent's
-// helpers need not read and verify another. Both are part of the signed release.
+// helpers need not read and verify another. Its bytes are the boot loader's to trust,
+// as those of the kernel are.
 func shareProgram() error {
 	at := sysroot + program
 	if err := unix.Mount("/init", at, "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
 	return unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "")
+}
+
+// setModprobe says which program the kernel starts when it wants a module. The
+// agent loads what its mounts need: until these are done the kernel is to start
+// none, which takes longer than most modules.
+func setModprobe(program string) error {
+	return os.WriteFile("/proc/sys/kernel/modprobe", []byte(program+"\n"), 0)
 }
 
 func commandLineParams() (verity.Params, error) {
@@ -155,6 +167,8 @@ func commandLineParams() (verity.Params, error) {
 // bootPartUUID asks the boot chain which partition it came from. Machines
 // without UEFI do not say.
 func bootPartUUID(ctx context.Context, loader *modules.Loader) string {
+	ctx, cancel := context.WithTimeout(ctx, efivarsWait)
+	defer cancel()
 	if _, err := os.Stat(efivars); errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/skerry-os/skerry/agent/logring"
 	"github.com/skerry-os/skerry/agent/modules"
 	"github.com/skerry-os/skerry/agent/mount"
+	"github.com/skerry-os/skerry/agent/pid1"
 	"github.com/skerry-os/skerry/agent/status"
 	"github.com/skerry-os/skerry/nodeconfig"
 )
@@ -25,30 +26,45 @@ const (
 	dataModule    = "ext4"
 )
 
+// modprobe is the name of the agent by which the kernel has it load a module.
+const modprobe = "/sbin/modprobe"
+
 // mounts makes the file systems of a node: those in memory, and data. It begins
 // to load drivers, which take longest on a slow machine. Data is prepared
 // meanwhile, for that is mostly waiting for its disk.
 func (n *node) mounts(ctx context.Context) error {
-	n.readBootConfig()
+	if n.bootConfigErr = guarded(n.readBootConfig); n.bootConfigErr != nil {
+		n.bootConfig, n.config = nil, nil
+	}
 	data := make(chan error, 1)
 	modulesStarted := make(chan struct{})
-	go func() { data <- n.mountData(ctx, modulesStarted) }()
-	if err := n.startModules(); err != nil {
+	go func() {
+		data <- guarded(func() error { return n.mountData(ctx, modulesStarted) })
+	}()
+	if err := guarded(n.startModules); err != nil {
 		// File systems may be built in: what is wrong shows below.
 		n.status.Report("modules", err.Error())
 	}
 	close(modulesStarted)
-	if err := errors.Join(n.mountMemory(ctx), <-data); err != nil {
-		return errors.Join(err, n.dataInMemory(), n.loadIdentity())
+	memoryErr := guarded(func() error { return n.mountMemory(ctx) })
+	if err := errors.Join(memoryErr, <-data); err != nil {
+		if ctx.Err() != nil {
+			return err // it is not wanted any more
+		}
+		memoryErr = errors.Join(err, n.dataInMemory())
 	}
-	n.persistLog()
-	return n.loadIdentity()
+	if n.dataMounted {
+		n.persistLog()
+	}
+	return errors.Join(memoryErr, n.loadIdentity())
 }
 
 // mountMemory makes the file systems in memory.
 func (n *node) mountMemory(ctx context.Context) error {
 	n.load(ctx, overlayModule)
 	results, err := mount.Apply(mount.Linux{}, "/", mount.RootTable())
+	// From now on drivers may ask the kernel for others.
+	err = errors.Join(err, setModprobe(modprobe))
 	for _, r := range results {
 		if r.Outcome == mount.Failed {
 			n.log.Warn("mount failed", "step", r.Step.String(), "err", r.Err)
@@ -72,17 +88,21 @@ func (n *node) startModules() error {
 	if err != nil {
 		return err
 	}
-	go func() {
+	n.background("devices", func() {
 		defer listener.Close()
 		err := n.hotplug.Watch(n.life, listener, func(modules.Event) { tick(n.devices) })
 		if n.life.Err() == nil {
 			n.status.Report("devices", fmt.Sprintf("devices that appear from now on are not noticed: %v", err))
 		}
-	}()
+	})
 	for _, name := range []string{dataModule, overlayModule} {
-		go n.load(n.life, name)
+		n.background("modules", func() { n.load(n.life, name) })
 	}
-	n.plugged.Go(func() { n.coldplug(n.life) })
+	n.plugged.Add(1)
+	n.background("modules", func() {
+		defer n.plugged.Done()
+		n.coldplug(n.life)
+	})
 	return nil
 }
 
@@ -92,6 +112,8 @@ func (n *node) load(ctx context.Context, name string) {
 	if n.loader == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, driversWait)
+	defer cancel()
 	if err := n.loader.Load(ctx, name); err != nil {
 		n.log.Warn("module not loaded", "module", name, "err", err)
 	}
@@ -99,18 +121,17 @@ func (n *node) load(ctx context.Context, name string) {
 
 // readBootConfig reads the node config from partition boot. What is wrong with
 // it is for the config phase to tell.
-func (n *node) readBootConfig() {
+func (n *node) readBootConfig() error {
 	contents, err := n.configOnBoot()
 	if err != nil {
-		n.bootConfigErr = err
-		return
+		return err
 	}
 	config, err := nodeconfig.Parse(nodeconfig.FileName, contents)
 	if err != nil {
-		n.bootConfigErr = err
-		return
+		return err
 	}
 	n.bootConfig, n.config = contents, config
+	return nil
 }
 
 // mountData prepares data and mounts it. Only what needs a driver waits until
@@ -233,12 +254,17 @@ func (n *node) measureData() {
 // persistLog keeps the log on data from now on.
 func (n *node) persistLog() {
 	ctx, stop := context.WithCancel(n.life)
-	n.stopLog = stop
-	n.persisting.Go(func() {
+	done := make(chan struct{})
+	n.background("log", func() {
+		defer close(done)
 		if err := n.ring.Persist(ctx, logring.Persistence{Dir: logDir}); err != nil && ctx.Err() == nil {
 			n.status.Report("log", fmt.Sprintf("the log is not kept on data: %v", err))
 		}
 	})
+	n.closers.add(pid1.Hook{Name: "log", Run: func(ctx context.Context) error {
+		stop()
+		return await(ctx, done)
+	}})
 }
 
 // dataInMemory stands in for data, so that the node can still say what is wrong.

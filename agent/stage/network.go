@@ -25,6 +25,8 @@ const (
 	onlineWait = 20 * time.Second
 	// noCableWait is enough to see that no cable is plugged in.
 	noCableWait = 5 * time.Second
+	// otherCardsAfter is more than a DHCP server on a good link needs.
+	otherCardsAfter = 1500 * time.Millisecond
 )
 
 // startNetwork names the node, brings its interfaces up, and waits a while for
@@ -82,6 +84,9 @@ func (n *node) waitOnline(ctx context.Context) error {
 		}
 	})
 	defer timer.Stop()
+	// The cable may be in a card that was not urgent.
+	others := time.AfterFunc(otherCardsAfter, func() { n.background("modules", func() { n.settle(n.life) }) })
+	defer others.Stop()
 	err := n.network.WaitOnline(wait)
 	if errors.Is(wait.Err(), context.Canceled) && err != nil {
 		return errors.New("no cable is plugged in; the node goes on without a network and uses it when it comes")

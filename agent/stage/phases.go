@@ -17,15 +17,25 @@ type phase struct {
 	advice string // what a person can do when it fails
 }
 
-// guarded runs the phase. A mistake in it must not take the node's first process,
-// and with it the kernel, down.
-func (p phase) guarded(ctx context.Context) (err error) {
+// guarded calls f. A mistake in it must not take the node's first process, and
+// with it the kernel, down.
+func guarded(f func() error) (err error) {
 	defer func() {
 		if mistake := recover(); mistake != nil {
 			err = fmt.Errorf("panic: %v\n%s", mistake, debug.Stack())
 		}
 	}()
-	return p.run(ctx)
+	return f()
+}
+
+// background runs f in a goroutine of its own, guarded.
+func (n *node) background(source string, f func()) {
+	go func() {
+		if err := guarded(func() error { f(); return nil }); err != nil {
+			n.log.Error("mistake", "in", source, "err", err)
+			n.status.Report(source, err.Error())
+		}
+	}()
 }
 
 // runPhases runs the phases in order, shows and times each. It ends early when
@@ -38,8 +48,15 @@ func (n *node) runPhases(ctx context.Context, phases []phase) {
 		shown := status.Phase{Name: p.name, Index: i + 1, Count: len(phases)}
 		n.status.Update(func(s *status.Status) { s.Phase = shown })
 		started := time.Now()
-		err := p.guarded(ctx)
+		err := guarded(func() error { return p.run(ctx) })
 		took := time.Since(started)
+		if ctx.Err() != nil {
+			n.log.Info("phase abandoned", "phase", p.name, "err", err)
+			return
+		}
+		if feeder := n.feeder.Load(); feeder != nil {
+			feeder.Alive(bootLoop)
+		}
 		if err != nil {
 			n.log.Error("phase failed", "phase", p.name, "err", err)
 			n.console.PhaseFailed(shown, err, p.advice)

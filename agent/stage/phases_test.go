@@ -13,6 +13,7 @@ import (
 
 	"github.com/skerry-os/skerry/agent/console"
 	"github.com/skerry-os/skerry/agent/identity"
+	"github.com/skerry-os/skerry/agent/pid1"
 	"github.com/skerry-os/skerry/agent/service"
 	"github.com/skerry-os/skerry/agent/status"
 	"github.com/skerry-os/skerry/nodeconfig"
@@ -134,5 +135,46 @@ func TestEachServiceIsShownOnceAndItsProblemGoesWithIt(t *testing.T) {
 	}
 	if found := problems(n); len(found) != 0 {
 		t.Errorf("problems stay: %q", found)
+	}
+}
+
+func TestAMistakeInTheBackgroundIsShown(t *testing.T) {
+	n := testNode(t)
+	n.background("devices", func() { panic("no such bus") })
+	deadline := time.After(10 * time.Second)
+	for problems(n)["devices"] == "" {
+		select {
+		case <-n.status.Changes():
+		case <-deadline:
+			t.Fatal("nothing is shown")
+		}
+	}
+}
+
+func TestAnAbandonedPhaseIsNoFailure(t *testing.T) {
+	n := testNode(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	n.runPhases(ctx, []phase{{"network", func(ctx context.Context) error { cancel(); return ctx.Err() }, ""}})
+	if found := problems(n); len(found) != 0 {
+		t.Errorf("problems %q", found)
+	}
+}
+
+func TestWhatIsOpenOnDataIsClosedWhateverFails(t *testing.T) {
+	var c closers
+	closed := make(chan struct{})
+	c.add(pid1.Hook{Name: "clock", Run: func(context.Context) error { panic("no time") }})
+	c.add(pid1.Hook{Name: "log", Run: func(context.Context) error { close(closed); return nil }})
+	err := c.run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "clock: panic: no time") {
+		t.Errorf("error is %v", err)
+	}
+	if await(t.Context(), closed) != nil {
+		t.Error("the log was not closed")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if await(ctx, make(chan struct{})) == nil {
+		t.Error("what does not end is waited for without bound")
 	}
 }

@@ -47,7 +47,8 @@ type node struct {
 	hotplug *modules.Hotplug
 	devices chan struct{} // ticks when the kernel announced a device
 	plugged sync.WaitGroup
-	late    sync.Once // see lateWork
+	late    sync.Once  // see lateWork
+	arming  sync.Mutex // of the watchdog
 	// settled says that drivers are loaded for all devices, not for urgent ones only.
 	settled atomic.Bool
 
@@ -59,18 +60,16 @@ type node struct {
 
 	dataMounted bool
 	identity    identity.Identity
-	persisting  sync.WaitGroup
-	stopLog     context.CancelFunc
+	closers     closers
 
-	lateSettings []sysctl.Setting // that the kernel did not have yet
-	network      *network.Network
-	networkWait  time.Duration
+	missing     atomic.Pointer[[]sysctl.Setting] // parameters the kernel did not have yet
+	network     *network.Network
+	networkWait time.Duration
 	// networkAsked says that the network had its time: from then on what is
 	// wrong with it is a problem.
 	networkAsked atomic.Bool
 	clock        *clock.Clock
-	stopClock    context.CancelFunc
-	clocked      chan error                      // what the clock's loop ended with
+	leaving      atomic.Bool                     // the node goes down
 	feeder       atomic.Pointer[watchdog.Feeder] // nil until the watchdog is armed
 	supervisor   *service.Supervisor
 }
@@ -92,13 +91,15 @@ func root(ctx context.Context, from origin) error {
 	// A person who wants the node to go down during its boot is heard.
 	boot, abandon := context.WithCancel(ctx)
 	defer abandon()
-	go func() {
-		defer close(n.booted)
+	n.background("boot", func() {
+		defer n.bootOver()
 		n.runPhases(boot, n.phases())
 		if boot.Err() == nil {
-			n.nodeUp(ctx)
+			n.background("boot", func() { n.nodeUp(boot) })
 		}
-	}()
+	})
+	// A boot that takes long is one with trouble: buttons and keys should work.
+	time.AfterFunc(lateAfter, func() { n.background("modules", func() { n.lateWork(boot) }) })
 	return n.idle(ctx, abandon, requests)
 }
 

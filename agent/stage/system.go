@@ -27,21 +27,23 @@ func (n *node) system(context.Context) error {
 	}
 	result, err := sysctl.Apply(sysctl.Dir, settings)
 	// What is missing may belong to modules that are loaded later.
+	var missing []sysctl.Setting
 	for _, s := range settings {
 		if slices.Contains(result.Missing, s.Key) {
-			n.lateSettings = append(n.lateSettings, s)
+			missing = append(missing, s)
 		}
 	}
+	n.missing.Store(&missing)
 	return errors.Join(mergeErr, err)
 }
 
-// lateSystem loads the modules that nothing asks for, and sets the parameters
-// that come with these.
-func (n *node) lateSystem(ctx context.Context) {
-	for _, name := range namedModules {
-		n.load(ctx, name)
+// lateSettings sets the parameters that the kernel did not have before.
+func (n *node) lateSettings() {
+	missing := n.missing.Load()
+	if missing == nil {
+		return // the phase is still to come, or failed
 	}
-	result, err := sysctl.Apply(sysctl.Dir, n.lateSettings)
+	result, err := sysctl.Apply(sysctl.Dir, *missing)
 	if err != nil {
 		n.status.Report("system", err.Error())
 	}
@@ -53,6 +55,11 @@ func (n *node) lateSystem(ctx context.Context) {
 // startWatchdog arms the hardware watchdog. A machine without one is shown as
 // such and is no failure.
 func (n *node) startWatchdog(context.Context) error {
+	n.arming.Lock()
+	defer n.arming.Unlock()
+	if n.feeder.Load() != nil {
+		return nil
+	}
 	show := func(text string) { n.status.Update(func(s *status.Status) { s.Watchdog = text }) }
 	path, err := watchdog.Choose("/dev", "/sys/class/watchdog")
 	if errors.Is(err, watchdog.ErrAbsent) {
@@ -62,14 +69,24 @@ func (n *node) startWatchdog(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.leaving.Load() {
+		return nil
+	}
 	device, err := watchdog.Open(path)
 	if err != nil {
 		return err
 	}
 	feeder, err := watchdog.NewFeeder(device, watchdog.Timeout, n.log, n.status)
 	feeder.Register(idleLoop, idleBound)
-	go feeder.Run(n.life)
+	feeder.Register(bootLoop, bootBound)
+	n.background("watchdog", func() { feeder.Run(n.life) })
 	n.feeder.Store(feeder)
+	if n.bootEnded(0) {
+		feeder.Unregister(bootLoop)
+	}
+	if n.leaving.Load() {
+		feeder.Shutdown(watchdog.ShutdownTimeout)
+	}
 	show(feeder.String())
 	return err
 }
@@ -92,20 +109,20 @@ func (n *node) lateWatchdog(ctx context.Context) {
 	}
 }
 
-// The agent's own loop, which the watchdog's feeding depends on.
+// The agent's own loops, which the watchdog's feeding depends on.
 const (
+	// The boot is alive at the end of each phase. The longest waits for services.
+	bootLoop  = "boot"
+	bootBound = serviceWait + time.Minute
+
 	idleLoop  = "idle"
 	idleEvery = 5 * time.Second
 	// idleBound leaves the loop time for a disk that takes long to say how full it is.
 	idleBound = time.Minute
 )
 
-const (
-	// serviceWait is how long a boot waits for its services before it goes on.
-	serviceWait = 2 * time.Minute
-	// lateAfter is how long drivers that can wait do so for services.
-	lateAfter = 2 * time.Second
-)
+// serviceWait is how long a boot waits for its services before it goes on.
+const serviceWait = 2 * time.Minute
 
 // startServices starts what the image lists and waits until all is ready.
 func (n *node) startServices(ctx context.Context) error {
@@ -129,8 +146,6 @@ func (n *node) startServices(ctx context.Context) error {
 	if err := n.supervisor.Start(n.life); err != nil {
 		return err
 	}
-	late := time.AfterFunc(lateAfter, func() { n.lateWork(n.life) })
-	defer late.Stop()
 	wait, cancel := context.WithTimeout(ctx, serviceWait)
 	defer cancel()
 	return n.supervisor.WaitReady(wait)

@@ -5,9 +5,6 @@ package sysctl
 // loaded.
 func Defaults() []Setting {
 	return []Setting{
-		// Off until now, see the initramfs stage.
-		{"kernel.modprobe", "/sbin/modprobe"},
-
 		// What kubelet demands under --protect-kernel-defaults (1.37, pkg/kubelet/cm
 		// and pkg/util/sysctl): it refuses to start on any other value.
 		{"vm.overcommit_memory", "1"}, // memory is bounded by cgroups, not by promises

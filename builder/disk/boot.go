@@ -57,6 +57,9 @@ func (i *Image) Boot() (*fat.FS, error) {
 		return nil, err
 	}
 	v, err := fat.Open(i.Reader(p), p.Size)
+	if err == nil {
+		err = v.Check()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("partition boot of %s: %w", i.file.Name(), err)
 	}

@@ -62,7 +62,11 @@ func (i *inspection) checkBoot(_ context.Context, shown *progress.Step) error {
 	}
 	p.Used = checkFAT(i.Report, r, p.Size)
 	var err error
-	if i.boot, err = fat.Open(r, p.Size); err != nil {
+	if i.boot, err = fat.Open(r, p.Size); err == nil {
+		err = i.boot.Check()
+	}
+	if err != nil {
+		i.boot = nil
 		i.find(disk.Boot, "Its files cannot be read: %v.", err)
 		return nil
 	}
