@@ -49,7 +49,11 @@ func (b *build) makeInitramfs(ctx context.Context, shown *progress.Step) error {
 	if err != nil {
 		return err
 	}
-	key := cache.NewKey("initramfs", 1).Add("tree", digest)
+	made, err := libraries(libraryCpio, libraryZstd)
+	if err != nil {
+		return err
+	}
+	key := cache.NewKey("initramfs", 2).Add("tree", digest).Add("libraries", made)
 	b.initramfs, err = b.file(ctx, shown, "initramfs", key, func(path string) error {
 		return create(path, func(w io.Writer) error { return initramfs.Make(ctx, contents, w) })
 	})
@@ -160,7 +164,11 @@ func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
 		{Name: disk.SlotA, Type: disk.LinuxData, Size: b.board.Disk.Slot.Bytes()},
 		{Name: disk.SlotB, Type: disk.LinuxData, Size: b.board.Disk.Slot.Bytes()},
 	}}
-	key := cache.NewKey("disk", 1).Add("boot", contents).Add("slot", b.slot.Key).
+	made, err := libraries(libraryGPT)
+	if err != nil {
+		return err
+	}
+	key := cache.NewKey("disk", 2).Add("libraries", made).Add("boot", contents).Add("slot", b.slot.Key).
 		Add("layout", fmt.Sprint(layout)).Add("time", fmt.Sprint(b.commit.Time.Unix()))
 	b.disk, err = b.file(ctx, shown, "disk", key, func(path string) error {
 		image, err := disk.Create(path, layout)

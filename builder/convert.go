@@ -20,7 +20,11 @@ func (b *build) convert(ctx context.Context, format string) (artifact, error) {
 	if format == "img" {
 		return b.disk, nil
 	}
-	key := cache.NewKey("disk."+format, 1).Add("disk", b.disk.Key)
+	by, err := converter(ctx, format)
+	if err != nil {
+		return artifact{}, err
+	}
+	key := cache.NewKey("disk."+format, 2).Add("disk", b.disk.Key).Add("by", by)
 	dir, _, err := b.cache.Step(ctx, "format", key, func(dir string) error {
 		path := filepath.Join(dir, "disk."+format)
 		switch format {
@@ -35,6 +39,17 @@ func (b *build) convert(ctx context.Context, format string) (artifact, error) {
 		}
 	})
 	return artifact{Path: filepath.Join(dir, "disk."+format), Key: key.String()}, err
+}
+
+// converter identifies what makes a format: its bytes change with it.
+func converter(ctx context.Context, format string) (string, error) {
+	switch format {
+	case "img.zst":
+		return libraries(libraryZstd)
+	case "img.xz":
+		return hosttool.Fingerprint(ctx, "xz")
+	}
+	return hosttool.Fingerprint(ctx, "qemu-img")
 }
 
 // compressZstd compresses in one stream, so that the result does not depend on

@@ -89,3 +89,23 @@ func TestCompressingCanBeInterrupted(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestAnotherConverterIsAnotherKey(t *testing.T) {
+	b := imaged(t)
+	before, err := b.convert(t.Context(), "img.xz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	xz, err := exec.LookPath("xz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "xz"), []byte("#!/bin/sh\nexec "+xz+" \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	if after, err := b.convert(t.Context(), "img.xz"); err != nil || after.Key == before.Key {
+		t.Errorf("the same key for what another xz makes, %v", err)
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/skerry-os/skerry/builder/elfdeps"
 	"github.com/skerry-os/skerry/builder/erofs"
 	"github.com/skerry-os/skerry/builder/gobuild"
+	"github.com/skerry-os/skerry/builder/hosttool"
 	"github.com/skerry-os/skerry/builder/kernel"
 	"github.com/skerry-os/skerry/builder/progress"
 	"github.com/skerry-os/skerry/builder/tree"
@@ -103,13 +104,17 @@ func (b *build) makeRoot(ctx context.Context, shown *progress.Step) error {
 	if b.erofsVersion, err = erofs.Version(ctx); err != nil {
 		return err
 	}
+	tool, err := hosttool.Fingerprint(ctx, erofs.Program)
+	if err != nil {
+		return err
+	}
 	id := uuid.NewSHA1(namespace, []byte("root "+b.board.Name))
 	compression := erofs.LZ4
 	if b.Release {
 		compression = erofs.LZ4HC
 	}
 	salt := uuid.NewSHA1(namespace, []byte("verity salt "+b.board.Name))
-	key := cache.NewKey("slot", 1).Add("tree", digest).Add("tool", b.erofsVersion).Add("uuid", id.String()).
+	key := cache.NewKey("slot", 2).Add("tree", digest).Add("tool", tool).Add("uuid", id.String()).
 		Add("compression", string(compression)).Add("salt", salt.String())
 	b.slot, err = b.file(ctx, shown, "slot", key, func(path string) error {
 		return makeSlot(ctx, path, erofs.Options{Tree: root, UUID: id, Time: rootTime, Compression: compression}, salt[:])

@@ -23,7 +23,8 @@ import (
 	"github.com/skerry-os/skerry/builder/tree"
 )
 
-const program = "mkfs.erofs"
+// Program is the host's program that makes images.
+const Program = "mkfs.erofs"
 
 // blockSize is what the image is padded to: a data block of dm-verity.
 const blockSize = 4096
@@ -60,7 +61,7 @@ type Options struct {
 
 // Version returns the version of the host's mkfs.erofs, such as "1.5".
 func Version(ctx context.Context) (string, error) {
-	cmd := hosttool.Command(ctx, nil, program, "-V")
+	cmd := hosttool.Command(ctx, nil, Program, "-V")
 	// 1.5 prints its version, then complains of the option and exits with 1.
 	out, err := cmd.Output()
 	first, _, _ := strings.Cut(string(out), "\n")
@@ -120,7 +121,7 @@ func build(ctx context.Context, o Options) (size int64, err error) {
 		"-U", o.UUID.String(),
 		"-x-1", "--all-root", "--quiet",
 		image.Name(), stage)
-	if err := hosttool.Run(ctx, nil, program, args...); err != nil {
+	if err := hosttool.Run(ctx, nil, Program, args...); err != nil {
 		return 0, err
 	}
 	info, err := image.Stat()
