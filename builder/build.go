@@ -12,6 +12,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -85,17 +86,18 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 	if b.Output == "" {
 		b.Output = "."
 	}
-	if b.Cache == "" {
-		dir, err := cache.DefaultDir()
-		if err != nil {
-			return nil, err
-		}
-		b.Cache = dir
-	}
-	var err error
-	if b.cache, err = cache.Open(b.Cache); err != nil {
+	dir, err := cacheDir(b.Cache)
+	if err != nil {
 		return nil, err
 	}
+	if b.cache, err = cache.Open(dir); err != nil {
+		return nil, err
+	}
+	release, err := b.cache.Use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	var result *Result
 	err = p.Run(ctx, []progress.Task{
 		{Name: "plan", Run: b.plan},
@@ -115,7 +117,8 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.cache.Prune(time.Now(), pruneAfter); err != nil {
+	release()
+	if _, err := b.cache.Prune(ctx, time.Now(), pruneAfter, cache.Steps); err != nil && !errors.Is(err, cache.ErrInUse) {
 		p.Warn("the cache could not be tidied: %v", err)
 	}
 	return result, nil

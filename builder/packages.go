@@ -70,7 +70,7 @@ func (b *build) fetchPackages(ctx context.Context, shown *progress.Step) error {
 	if err != nil {
 		return err
 	}
-	dir, err := b.cache.Sub("debian")
+	dir, err := b.cache.Sub(debianFolder)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (b *build) extractModules(ctx context.Context, shown *progress.Step) error 
 	if b.kernel, err = kernel.Open(dir); err != nil {
 		return err
 	}
-	sub, err := b.cache.Sub("modules")
+	sub, err := b.cache.Sub(modulesFolder)
 	if err != nil {
 		return err
 	}

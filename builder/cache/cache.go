@@ -10,13 +10,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"os"
 	"path/filepath"
 	"time"
 )
+
+// Steps is the folder of the cache with the results of steps.
+const Steps = "steps"
 
 // Cache is a folder with one folder of results a step.
 type Cache struct{ dir string }
@@ -36,10 +38,18 @@ func Open(dir string) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "steps"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, Steps), 0o755); err != nil {
 		return nil, fmt.Errorf("make the cache folder: %w", err)
 	}
 	return &Cache{dir: dir}, nil
+}
+
+// OpenExisting returns the cache in dir, and makes none.
+func OpenExisting(dir string) (*Cache, error) {
+	if _, err := os.Stat(filepath.Join(dir, Steps)); err != nil {
+		return nil, fmt.Errorf("%s is no cache of the builder: it has no folder %s", dir, Steps)
+	}
+	return Open(dir)
 }
 
 // Dir returns the cache's own folder.
@@ -74,7 +84,7 @@ func (k *Key) String() string { return hex.EncodeToString(k.sum.Sum(nil)[:16]) }
 // or in an earlier run; hit says which. Fill gets an empty folder that is
 // discarded when it fails or ctx is cancelled.
 func (c *Cache) Step(ctx context.Context, name string, key *Key, fill func(dir string) error) (dir string, hit bool, err error) {
-	final := filepath.Join(c.dir, "steps", name+"-"+key.String())
+	final := filepath.Join(c.dir, Steps, name+"-"+key.String())
 	if exists(final) {
 		touch(final)
 		return final, true, nil
@@ -87,7 +97,7 @@ func (c *Cache) Step(ctx context.Context, name string, key *Key, fill func(dir s
 	if exists(final) {
 		return final, true, nil
 	}
-	temp, err := os.MkdirTemp(filepath.Join(c.dir, "steps"), ".new-"+name+"-")
+	temp, err := os.MkdirTemp(filepath.Join(c.dir, Steps), ".new-"+name+"-")
 	if err != nil {
 		return "", false, fmt.Errorf("step %s: %w", name, err)
 	}
@@ -105,29 +115,6 @@ func (c *Cache) Step(ctx context.Context, name string, key *Key, fill func(dir s
 		return "", false, fmt.Errorf("step %s: keep its result: %w", name, err)
 	}
 	return final, false, nil
-}
-
-// Prune removes results that no build used for longer than age, and what
-// killed builds left behind. It returns the number of results removed.
-func (c *Cache) Prune(now time.Time, age time.Duration) (int, error) {
-	entries, err := os.ReadDir(filepath.Join(c.dir, "steps"))
-	if err != nil {
-		return 0, err
-	}
-	removed := 0
-	var errs []error
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || !e.IsDir() || now.Sub(info.ModTime()) < age {
-			continue
-		}
-		if err := os.RemoveAll(filepath.Join(c.dir, "steps", e.Name())); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		removed++
-	}
-	return removed, errors.Join(errs...)
 }
 
 func exists(dir string) bool {

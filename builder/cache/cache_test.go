@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -122,11 +123,99 @@ func TestPruneKeepsWhatIsUsed(t *testing.T) {
 	if _, hit, err := c.Step(t.Context(), "root", NewKey("root", 1).Add("n", "new"), fill); !hit || err != nil {
 		t.Fatalf("hit %v, %v", hit, err)
 	}
-	n, err := c.Prune(time.Now(), 30*time.Minute)
-	if n != 1 || err != nil {
-		t.Errorf("pruned %d, %v", n, err)
+	removed, err := c.Prune(t.Context(), time.Now(), 30*time.Minute, Steps)
+	if removed.Entries != 1 || removed.Bytes == 0 || err != nil {
+		t.Errorf("pruned %+v, %v", removed, err)
 	}
 	if exists(old) || !exists(kept) {
 		t.Error("the wrong result was removed")
+	}
+}
+
+func TestNothingIsRemovedWhileABuildUsesTheCache(t *testing.T) {
+	c := open(t)
+	result, _, err := c.Step(t.Context(), "root", NewKey("root", 1), func(dir string) error { return write(dir, "x") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := c.Use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := c.Use(t.Context())
+	if err != nil {
+		t.Fatalf("two builds: %v", err)
+	}
+	first()
+	if _, err := c.Prune(t.Context(), time.Now(), 0, Steps); !errors.Is(err, ErrInUse) || !exists(result) {
+		t.Errorf("got %v", err)
+	}
+	second()
+	if removed, err := c.Prune(t.Context(), time.Now(), 0, Steps, "no-such-folder"); err != nil || removed.Entries != 1 || exists(result) {
+		t.Errorf("got %+v, %v", removed, err)
+	}
+}
+
+func TestBuildWaitsUntilThePruningHasEnded(t *testing.T) {
+	c := open(t)
+	release, err := c.alone()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := c.Use(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	release()
+	if _, err := c.Use(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUsageTellsKindsByTheirSizeOnDisk(t *testing.T) {
+	c := open(t)
+	for _, input := range []string{"a", "b"} {
+		_, _, err := c.Step(t.Context(), "root", NewKey("root", 1).Add("input", input), func(dir string) error {
+			return write(dir, strings.Repeat(input, 100_000))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, err := c.Sub("debian")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "hole"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(dir, "hole"), 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(c.Dir(), Steps, ".new-root-1"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	kinds, err := c.Usage("debian", "modules")
+	if err != nil || len(kinds) != 3 || kinds[0].Name != "root" || kinds[0].Entries != 2 || kinds[0].Bytes < 200_000 {
+		t.Fatalf("got %+v, %v", kinds, err)
+	}
+	for _, kind := range kinds[1:] {
+		if kind.Bytes > 100_000 || kind.Entries != 1 || kind.Name != "debian" && kind.Name != "unfinished" {
+			t.Errorf("got %+v", kind)
+		}
+	}
+}
+
+func TestFolderThatIsNoCacheIsNotTakenForOne(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := OpenExisting(dir); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("got %v", err)
+	}
+	if exists(filepath.Join(dir, Steps)) {
+		t.Error("it has become one")
+	}
+	if _, err := OpenExisting(open(t).Dir()); err != nil {
+		t.Error(err)
 	}
 }

@@ -371,3 +371,26 @@ func TestFetchRefusesRecordsThatAreNoRecords(t *testing.T) {
 		t.Errorf("two records: %v", err)
 	}
 }
+
+// The cache is pruned by it.
+func TestFetchMarksCachedPackagesAsUsed(t *testing.T) {
+	m := newMirror(t)
+	p := m.debs(1, 100)[0]
+	f := m.options(t).Fetcher
+	var info os.FileInfo
+	for range 2 {
+		paths, err := f.Fetch(context.Background(), []Package{p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err = os.Stat(paths[p.Name]); err != nil {
+			t.Fatal(err)
+		}
+		if time.Since(info.ModTime()) > time.Hour {
+			t.Errorf("it was used last at %v", info.ModTime())
+		}
+		if err := os.Chtimes(paths[p.Name], time.Time{}, time.Now().Add(-48*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/skerry-os/skerry/builder/hosttool"
 	"github.com/skerry-os/skerry/kmod"
@@ -53,6 +54,9 @@ func (p *Package) extract(ctx context.Context, cache string) (*Modules, error) {
 	if err != nil {
 		return nil, err
 	}
+	// When it was used last; a cache on a read-only disk only ages.
+	now := time.Now()
+	_ = os.Chtimes(dir, now, now)
 	return newModules(p, dir, files)
 }
 

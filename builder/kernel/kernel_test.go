@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/skerry-os/skerry/kmod"
@@ -293,5 +294,30 @@ func TestFirmwareIsThatOfTheSelectionAndOfBuiltInDrivers(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"inner.bin", "intel/a.bin", "intel/b.bin"}, s.Firmware()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// The cache is pruned by it.
+func TestExtractMarksWhatItFindsAsUsed(t *testing.T) {
+	p, err := Open(unpacked(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := t.TempDir()
+	for range 2 {
+		if _, err := p.Extract(context.Background(), cache); err != nil {
+			t.Fatal(err)
+		}
+		dirs, err := filepath.Glob(filepath.Join(cache, "modules-*"))
+		if err != nil || len(dirs) != 1 {
+			t.Fatalf("%v, %v", dirs, err)
+		}
+		info, err := os.Stat(dirs[0])
+		if err != nil || time.Since(info.ModTime()) > time.Hour {
+			t.Errorf("%v, %v", info.ModTime(), err)
+		}
+		if err := os.Chtimes(dirs[0], time.Time{}, time.Now().Add(-48*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -99,7 +99,7 @@ does only what changed.`,
 		}
 		return usageError{err}
 	})
-	root.AddCommand(newBuild(s), newBoards(s), newConfig(s), newRun(s), newInspect(s))
+	root.AddCommand(newBuild(s), newBoards(s), newConfig(s), newRun(s), newInspect(s), newCache(s))
 	// cobra's own are added when the command runs, if not before.
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd("completion")
