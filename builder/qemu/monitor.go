@@ -50,27 +50,36 @@ func DialMonitor(ctx context.Context, socket string) (*Monitor, error) {
 }
 
 // Execute runs one command and waits for its answer; events on the way are
-// passed over.
+// passed over. When ctx ends first, its error is returned and the monitor is of
+// no more use.
 func (m *Monitor) Execute(ctx context.Context, command string, arguments any) error {
-	deadline, _ := ctx.Deadline()
-	if err := m.conn.SetDeadline(deadline); err != nil {
-		return err
+	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetDeadline(time.Now()) })
+	defer stop()
+	if err := m.execute(command, arguments); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return fmt.Errorf("QEMU monitor, %s: %w", command, err)
 	}
+	return nil
+}
+
+func (m *Monitor) execute(command string, arguments any) error {
 	request := map[string]any{"execute": command}
 	if arguments != nil {
 		request["arguments"] = arguments
 	}
 	if err := json.NewEncoder(m.conn).Encode(request); err != nil {
-		return fmt.Errorf("QEMU monitor, %s: %w", command, err)
+		return err
 	}
 	for {
 		var answer message
 		if err := m.decoder.Decode(&answer); err != nil {
-			return fmt.Errorf("QEMU monitor, %s: %w", command, err)
+			return err
 		}
 		switch {
 		case answer.Error != nil:
-			return fmt.Errorf("QEMU monitor, %s: %s", command, answer.Error.Desc)
+			return errors.New(answer.Error.Desc)
 		case answer.Return != nil:
 			return nil
 		}
