@@ -53,35 +53,42 @@ func DialMonitor(ctx context.Context, socket string) (*Monitor, error) {
 // passed over. When ctx ends first, its error is returned and the monitor is of
 // no more use.
 func (m *Monitor) Execute(ctx context.Context, command string, arguments any) error {
+	_, err := m.Query(ctx, command, arguments)
+	return err
+}
+
+// Query is Execute for a command whose answer matters.
+func (m *Monitor) Query(ctx context.Context, command string, arguments any) (json.RawMessage, error) {
 	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetDeadline(time.Now()) })
 	defer stop()
-	if err := m.execute(command, arguments); err != nil {
+	answer, err := m.execute(command, arguments)
+	if err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return fmt.Errorf("QEMU monitor, %s: %w", command, err)
+		return nil, fmt.Errorf("QEMU monitor, %s: %w", command, err)
 	}
-	return nil
+	return answer, nil
 }
 
-func (m *Monitor) execute(command string, arguments any) error {
+func (m *Monitor) execute(command string, arguments any) (json.RawMessage, error) {
 	request := map[string]any{"execute": command}
 	if arguments != nil {
 		request["arguments"] = arguments
 	}
 	if err := json.NewEncoder(m.conn).Encode(request); err != nil {
-		return err
+		return nil, err
 	}
 	for {
 		var answer message
 		if err := m.decoder.Decode(&answer); err != nil {
-			return err
+			return nil, err
 		}
 		switch {
 		case answer.Error != nil:
-			return errors.New(answer.Error.Desc)
+			return nil, errors.New(answer.Error.Desc)
 		case answer.Return != nil:
-			return nil
+			return answer.Return, nil
 		}
 	}
 }

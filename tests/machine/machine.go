@@ -15,6 +15,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -68,6 +70,9 @@ func Start(t testing.TB, options qemu.Machine) *Machine {
 		t.Fatalf("start %s: %v", args[0], err)
 	}
 	t.Cleanup(m.cleanup)
+	if options.GOARCH == "amd64" && slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "tcg") }) {
+		go m.watchDeaf(t.Context())
+	}
 	return m
 }
 
