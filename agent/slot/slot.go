@@ -38,8 +38,13 @@ type Slot struct {
 	Version string
 }
 
-// String is "A (1.2.3)".
-func (s Slot) String() string { return fmt.Sprintf("%s (%s)", s.Letter, s.Version) }
+// String is "A (1.2.3)", or "A" where the version is not known.
+func (s Slot) String() string {
+	if s.Version == "" {
+		return string(s.Letter)
+	}
+	return fmt.Sprintf("%s (%s)", s.Letter, s.Version)
+}
 
 // partitionName is the name of a slot's partition in a GPT.
 func (l Letter) partitionName() string { return "slot-" + strings.ToLower(string(l)) }
