@@ -63,17 +63,23 @@ func Start(t testing.TB, options qemu.Machine) *Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(args[0], args[1:]...)
-	// A process group of its own: Ctrl-C is for the test, which ends QEMU.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := m.start(cmd); err != nil {
-		t.Fatalf("start %s: %v", args[0], err)
-	}
-	t.Cleanup(m.cleanup)
+	m.run(args)
 	if options.GOARCH == "amd64" && slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "tcg") }) {
 		go m.watchDeaf(t.Context())
 	}
 	return m
+}
+
+// run starts QEMU, which ends at the latest when the test does.
+func (m *Machine) run(args []string) {
+	m.t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	// A process group of its own: Ctrl-C is for the test, which ends QEMU.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if err := m.start(cmd); err != nil {
+		m.t.Fatalf("start %s: %v", args[0], err)
+	}
+	m.t.Cleanup(m.cleanup)
 }
 
 // start starts QEMU from a thread that stays until QEMU has ended: the kernel
