@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	agentslot "github.com/skerry-os/skerry/agent/slot"
 	"github.com/skerry-os/skerry/builder/bootscript"
 	"github.com/skerry-os/skerry/tests/machine"
 	"github.com/skerry-os/skerry/ubootenv"
@@ -194,6 +195,41 @@ func TestUBootBootsTheSlotTheStateSays(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTrialAndCommitByTheAgentOnUBoot(t *testing.T) {
+	timed(t)
+	disk := ubootDisk(t, map[string][]byte{"boot.scr": scr(bootText(t, ubootLayout))}, slot(slotRuns), slot(slotRuns))
+	putState(t, disk, ubootLayout, [2]string{"A - 0", "A - 0"})
+	a, b := agentslot.Slot{Letter: agentslot.A, Version: "1"}, agentslot.Slot{Letter: agentslot.B, Version: "2"}
+	agent := func(running agentslot.Slot, commandLine string) agentslot.UBoot {
+		return agentslot.UBoot{Running: running, CommandLine: commandLine, Layout: ubootLayout,
+			Open: func() (agentslot.StateDisk, error) { return agentslot.OpenInPlace(disk) }}
+	}
+	booted := func(running agentslot.Slot, wantTrial bool) agentslot.UBoot {
+		t.Helper()
+		m := machine.StartUBoot(t, disk, false)
+		u := agent(running, m.Expect(`^slot runs: (.*)$`)[1])
+		m.Kill()
+		if s, trial, err := u.Booted(); err != nil || s != running || trial != wantTrial {
+			t.Errorf("U-Boot said %q: slot %v, trial %v, %v", u.CommandLine, s, trial, err)
+		}
+		return u
+	}
+	if err := agent(a, "").Try(b); err != nil {
+		t.Fatal(err)
+	}
+	u := booted(b, true)
+	if s, err := u.Default(); err != nil || s.Letter != agentslot.A {
+		t.Errorf("default in the trial: %v, %v", s, err)
+	}
+	if err := u.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	u = booted(b, false)
+	if s, err := u.Default(); err != nil || s != b {
+		t.Errorf("default after the commit: %v, %v", s, err)
 	}
 }
 

@@ -8,6 +8,11 @@
 // appends ${skerry_args} to its kernel's command line, may use the disk ${devtype}
 // ${devnum} and partition ${skerry_part}, and returns if it cannot start
 // the kernel.
+//
+// The buffers are at ${kernel_addr_r} and ${ramdisk_addr_r}, where nothing is yet.
+// A script may load over ${scriptaddr}, where it came from itself: U-Boot runs
+// a copy. The tests load other scripts there; on the Raspberry Pi 4 it is the
+// kernel that reaches beyond it.
 package bootscript
 
 import (
