@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/skerry-os/skerry/builder/xz"
 )
 
 // indexVersion is part of the names of cached indexes: raise it when
@@ -91,9 +93,9 @@ func (o *Options) index(ctx context.Context, s store, from suite, r *release, co
 // writeIndex decompresses a verified Packages.xz and caches what is kept of
 // it. The first line is the SHA-256 of the rest: unlike a .deb, this file
 // cannot be checked against its name.
-func writeIndex(ctx context.Context, s store, path string, xz io.Reader, limit int64) error {
+func writeIndex(ctx context.Context, s store, path string, packed io.Reader, limit int64) error {
 	var kept bytes.Buffer
-	err := unxz(ctx, xz, func(r io.Reader) error {
+	err := xz.Decompress(ctx, packed, func(r io.Reader) error {
 		return keepFields(&kept, io.LimitReader(r, limit+1), limit)
 	})
 	if err != nil {

@@ -129,7 +129,7 @@ type suiteFiles struct {
 // publish puts a signed suite on the mirror.
 func (m *mirror) publish(s suiteFiles) {
 	m.t.Helper()
-	packed := xz(m.t, []byte(s.packages))
+	packed := xzPack(m.t, []byte(s.packages))
 	fields := map[string]string{
 		"Origin": "Debian", "Suite": strings.Replace(s.name, "trixie", "stable", 1), "Codename": s.name,
 		"Date": start.Format("Mon, 02 Jan 2006 15:04:05 UTC"), "Architectures": "all amd64 arm64", "Components": "main contrib",
@@ -202,7 +202,7 @@ func sum(b []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-func xz(t testing.TB, b []byte) []byte { return filter(t, b, "xz", "-0", "-c") }
+func xzPack(t testing.TB, b []byte) []byte { return filter(t, b, "xz", "-0", "-c") }
 
 func filter(t testing.TB, b []byte, command string, args ...string) []byte {
 	t.Helper()

@@ -11,6 +11,8 @@ import (
 	"os"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/skerry-os/skerry/builder/xz"
 )
 
 // Unpack extracts the files of this package from deb, where Fetch has put it,
@@ -76,7 +78,7 @@ func unpackDeb(ctx context.Context, deb io.ReaderAt, size int64, dir string, kee
 	case "":
 		return extract(data)
 	case ".xz":
-		return unxz(ctx, data, extract)
+		return xz.Decompress(ctx, data, extract)
 	case ".gz":
 		z, err := gzip.NewReader(data)
 		if err != nil {
@@ -99,7 +101,7 @@ func toTheEnd(r io.Reader, use func(r io.Reader) error) error {
 	if err := use(r); err != nil {
 		return err
 	}
-	_, err := io.Copy(io.Discard, io.LimitReader(r, maxTrailingBytes))
+	_, err := io.Copy(io.Discard, io.LimitReader(r, xz.MaxTrailingBytes))
 	return err
 }
 

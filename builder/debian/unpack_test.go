@@ -105,7 +105,7 @@ func pack(t testing.TB, suffix string, data []byte) (Package, string) {
 func TestUnpackDoesWhatDpkgDoes(t *testing.T) {
 	plain := sampleTar(t)
 	for suffix, data := range map[string][]byte{
-		"": plain, ".xz": xz(t, plain), ".gz": filter(t, plain, "gzip", "-c"), ".zst": filter(t, plain, "zstd", "-c"),
+		"": plain, ".xz": xzPack(t, plain), ".gz": filter(t, plain, "gzip", "-c"), ".zst": filter(t, plain, "zstd", "-c"),
 	} {
 		p, file := pack(t, suffix, data)
 		got := unpackDir(t)
@@ -148,7 +148,7 @@ func TestUnpackDropsBitsThatLendRights(t *testing.T) {
 }
 
 func TestUnpackKeepsOnlyWhatIsAskedFor(t *testing.T) {
-	p, file := pack(t, ".xz", xz(t, sampleTar(t)))
+	p, file := pack(t, ".xz", xzPack(t, sampleTar(t)))
 	dir := unpackDir(t)
 	var asked []string
 	err := p.Unpack(context.Background(), file, dir, func(path string) bool {
@@ -219,7 +219,7 @@ func TestUnpackWritesNothingOutside(t *testing.T) {
 
 func TestUnpackRefusesDamagedPackages(t *testing.T) {
 	plain := sampleTar(t)
-	packed := xz(t, plain)
+	packed := xzPack(t, plain)
 	flipped := slices.Clone(packed)
 	flipped[len(flipped)/2] ^= 1
 	whole := deb(".xz", packed)

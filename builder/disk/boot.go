@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/skerry-os/skerry/builder/tree"
@@ -82,16 +84,80 @@ func writeBootFile(image, name string, contents []byte, modified time.Time) erro
 		return err
 	}
 	defer i.Close()
-	p, err := i.Partition(Boot)
+	_, err = EditBootFile(i.file, i.size, name, func([]byte) ([]byte, error) { return contents, nil }, modified)
 	if err != nil {
-		return err
-	}
-	v, err := i.Boot()
-	if err != nil {
-		return err
-	}
-	if err := v.Replace(io.NewOffsetWriter(i.file, p.Offset), name, contents, modified); err != nil {
 		return err
 	}
 	return i.Close()
+}
+
+// ReadWriterAt is a disk, or what stands for one.
+type ReadWriterAt interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+// maxEditBytes bounds the file that EditBootFile reads.
+const maxEditBytes = 1 << 20
+
+// EditBootFile replaces a file on partition boot of a disk of size bytes by what
+// edit makes of it, and returns that. edit gets nil if there is no such file.
+func EditBootFile(rw ReadWriterAt, size int64, name string, edit func(old []byte) ([]byte, error), modified time.Time) ([]byte, error) {
+	v, p, err := bootOf(rw, size)
+	if err != nil {
+		return nil, err
+	}
+	old, err := readSmall(v, name)
+	if err != nil {
+		return nil, err
+	}
+	contents, err := edit(old)
+	if err != nil {
+		return nil, err
+	}
+	return contents, v.Replace(io.NewOffsetWriter(rw, p.Offset), name, contents, modified)
+}
+
+// ReadBootFile reads a file of partition boot of a disk of size bytes; it is nil
+// if it is not there.
+func ReadBootFile(r io.ReaderAt, size int64, name string) ([]byte, error) {
+	v, _, err := bootOf(r, size)
+	if err != nil {
+		return nil, err
+	}
+	return readSmall(v, name)
+}
+
+// bootOf finds and opens the file system of partition boot.
+func bootOf(r io.ReaderAt, size int64) (*fat.FS, Partition, error) {
+	_, partitions, err := readTable(readerStorage{r, size}, size)
+	if err != nil {
+		return nil, Partition{}, err
+	}
+	n := slices.IndexFunc(partitions, func(p Partition) bool { return p.Name == Boot })
+	if n < 0 {
+		return nil, Partition{}, errors.New("it has no partition boot")
+	}
+	p := partitions[n]
+	v, err := fat.Open(io.NewSectionReader(r, p.Offset, p.Size), p.Size)
+	if err == nil {
+		err = v.Check()
+	}
+	return v, p, err
+}
+
+// readSmall reads a file, which is nil if it is not there.
+func readSmall(v *fat.FS, name string) ([]byte, error) {
+	info, err := v.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, errors.New("a directory of that name is there")
+	case info.Size() > maxEditBytes:
+		return nil, fmt.Errorf("the one that is there has %d bytes", info.Size())
+	}
+	return v.ReadFile(name)
 }

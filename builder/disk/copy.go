@@ -43,7 +43,7 @@ func Copy(ctx context.Context, dst, src string) error {
 // has holes or zeros there, at the given offset.
 func copyData(ctx context.Context, dst *os.File, at int64, src *os.File, size int64) error {
 	for from := int64(0); from < size; {
-		start, end, err := nextData(src, from, size)
+		start, end, err := NextData(src, from, size)
 		if err != nil {
 			return err
 		}

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nextData returns the first part of f at or after from that is no hole, or an
-// empty one at size.
-func nextData(f *os.File, from, size int64) (start, end int64, err error) {
+// NextData returns the first part of f at or after from that is no hole, or an
+// empty one at size. On systems that do not tell, all is data.
+func NextData(f *os.File, from, size int64) (start, end int64, err error) {
 	start, err = unix.Seek(int(f.Fd()), from, unix.SEEK_DATA)
 	switch {
 	case errors.Is(err, unix.ENXIO): // only a hole is left

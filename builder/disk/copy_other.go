@@ -4,8 +4,8 @@ package disk
 
 import "os"
 
-// nextData takes the rest of the file as data: holes are not looked for.
-func nextData(_ *os.File, from, size int64) (start, end int64, err error) {
+// NextData takes the rest of the file as data: holes are not looked for.
+func NextData(_ *os.File, from, size int64) (start, end int64, err error) {
 	return from, size, nil
 }
 

@@ -24,7 +24,7 @@ func Digest(ctx context.Context, name string) (sum [sha256.Size]byte, err error)
 	h := sha256.New()
 	zeros := make([]byte, 1<<20)
 	for from, size := int64(0), info.Size(); from < size; {
-		start, end, err := nextData(file, from, size)
+		start, end, err := NextData(file, from, size)
 		if err != nil {
 			return sum, err
 		}

@@ -3,6 +3,7 @@ package disk
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -201,5 +202,21 @@ func (s storage) Close() error                             { return nil } // its
 func (s storage) Sys() (*os.File, error)                   { return nil, backend.ErrNotSuitable }
 func (s storage) Writable() (backend.WritableFile, error)  { return s, nil }
 func (s storage) Path() string                             { return s.file.Name() }
+
+// readerStorage is a disk of size bytes as the library wants it for reading.
+type readerStorage struct {
+	io.ReaderAt
+	size int64
+}
+
+func (readerStorage) Stat() (os.FileInfo, error) { return nil, errors.ErrUnsupported }
+func (readerStorage) Read([]byte) (int, error)   { return 0, errors.ErrUnsupported }
+func (readerStorage) Close() error               { return nil }
+func (s readerStorage) Seek(at int64, whence int) (int64, error) {
+	if whence != io.SeekEnd || at != 0 {
+		return 0, errors.ErrUnsupported
+	}
+	return s.size, nil
+}
 
 func upper(id uuid.UUID) string { return strings.ToUpper(id.String()) }

@@ -90,7 +90,7 @@ func fsck(t testing.TB, image string) {
 	}
 	defer in.Close()
 	for at := p.Offset; at < p.Offset+p.Size; {
-		start, end, err := nextData(in, at, p.Offset+p.Size)
+		start, end, err := NextData(in, at, p.Offset+p.Size)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -80,14 +80,30 @@ func (p *Progress) Step(name string) *Step {
 		s.bar = p.bars.New(0, mpb.SpinnerStyle(), mpb.BarRemoveOnComplete(), mpb.BarWidth(2),
 			mpb.PrependDecorators(decor.Name(p.name.Render(name), decor.WCSyncSpaceR)),
 			mpb.AppendDecorators(decor.Any(func(st decor.Statistics) string {
-				if st.Total <= 0 {
-					return ""
-				}
-				return fmt.Sprintf("%s of %s ", Size(st.Current), Size(st.Total))
+				return rate(st.Current, st.Total, p.now().Sub(s.started))
 			}), decor.Elapsed(decor.ET_STYLE_GO)))
 	}
 	return s
 }
+
+// rate says how far a step is, how fast it was so far, and how long the rest
+// takes if it goes on like that.
+func rate(done, total int64, elapsed time.Duration) string {
+	if total <= 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%s of %s ", Size(done), Size(total))
+	// Of the first moments nothing can be told.
+	if elapsed < time.Second || done <= 0 {
+		return text
+	}
+	speed := float64(done) / elapsed.Seconds()
+	left := time.Duration(float64(max(total-done, 0)) / speed * float64(time.Second))
+	return text + fmt.Sprintf("%s/s, %s left, ", Size(int64(speed)), Duration(max(left, time.Second).Round(time.Second)))
+}
+
+// Elapsed returns how long the step has been going on.
+func (s *Step) Elapsed() time.Duration { return s.p.now().Sub(s.started) }
 
 // Task is a named piece of work.
 type Task struct {

@@ -65,3 +65,21 @@ func TestTasksEndWithTheFirstThatFails(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
+
+func TestRateSaysSpeedAndTimeLeft(t *testing.T) {
+	for _, c := range []struct {
+		done, total int64
+		elapsed     time.Duration
+		want        string
+	}{
+		{5, 0, time.Minute, ""},
+		{0, 10, time.Minute, "0 B of 10 B "},
+		{5_000_000, 10_000_000, 999 * time.Millisecond, "5.0 MB of 10.0 MB "},
+		{20_000_000, 150_000_000, 2 * time.Second, "20.0 MB of 150.0 MB 10.0 MB/s, 13.0 s left, "},
+		{10_000_000, 10_000_000, 2 * time.Second, "10.0 MB of 10.0 MB 5.0 MB/s, 1.0 s left, "},
+	} {
+		if got := rate(c.done, c.total, c.elapsed); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+}

@@ -1,4 +1,6 @@
-package debian
+// Package xz decompresses with the host's xz. Its errors are what xz says; who
+// reads bounds how much.
+package xz
 
 import (
 	"bytes"
@@ -10,12 +12,12 @@ import (
 	"github.com/skerry-os/skerry/builder/hosttool"
 )
 
-// unxz decompresses in with the host's xz and hands the result to use, which
+// Decompress decompresses in with the host's xz and hands the result to use, which
 // must read all it wants before it returns; what is left is read on, so that
 // xz gets to check the end of the stream. The host's xz uses all processors
 // where the file has several blocks: 2.3 s instead of 3.8 s for a kernel
 // package on two cores.
-func unxz(parent context.Context, in io.Reader, use func(r io.Reader) error) error {
+func Decompress(parent context.Context, in io.Reader, use func(r io.Reader) error) error {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	// The limit is for what a damaged or a hostile header may ask for.
@@ -32,7 +34,7 @@ func unxz(parent context.Context, in io.Reader, use func(r io.Reader) error) err
 	}
 	useErr := use(out)
 	if useErr == nil {
-		_, useErr = io.Copy(io.Discard, io.LimitReader(out, maxTrailingBytes))
+		_, useErr = io.Copy(io.Discard, io.LimitReader(out, MaxTrailingBytes))
 	}
 	out.Close() // ends an xz that still has something to say
 	if useErr != nil {
@@ -55,5 +57,5 @@ func unxz(parent context.Context, in io.Reader, use func(r io.Reader) error) err
 	return nil
 }
 
-// maxTrailingBytes bounds what may follow the part of a stream that is used.
-const maxTrailingBytes = 16 << 20
+// MaxTrailingBytes bounds what may follow the part of a stream that is used.
+const MaxTrailingBytes = 16 << 20
