@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-os/skerry/builder"
+	"github.com/skerry-os/skerry/builder/flash"
 )
 
 func main() {
@@ -45,6 +46,10 @@ func run(stdout, stderr io.Writer, args []string) int {
 		return 0
 	case ctx.Err() != nil:
 		fmt.Fprintln(stderr, "interrupted")
+		// What an interruption left behind is worth a line.
+		if unfinished := (*flash.UnfinishedError)(nil); errors.As(err, &unfinished) {
+			fmt.Fprintf(stderr, "builder: %v\n", err)
+		}
 		return exitInterrupted
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "builder: %v\nSee '%s --help'.\n", err, command.CommandPath())
@@ -86,7 +91,8 @@ does only what changed.`,
 		Example: `  builder boards
   builder build --board x86_64
   builder build --board arm64 --config shop-17.yaml --version 1.2.0 --release
-  builder run skerry-1.2.0-arm64.img`,
+  builder run skerry-1.2.0-arm64.img
+  builder flash skerry-1.2.0-arm64.img`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -99,7 +105,7 @@ does only what changed.`,
 		}
 		return usageError{err}
 	})
-	root.AddCommand(newBuild(s), newBoards(s), newConfig(s), newRun(s), newInspect(s), newCache(s))
+	root.AddCommand(newBuild(s), newBoards(s), newConfig(s), newRun(s), newInspect(s), newFlash(s), newCache(s))
 	// cobra's own are added when the command runs, if not before.
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd("completion")
