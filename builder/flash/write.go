@@ -53,10 +53,14 @@ type UnfinishedError struct {
 }
 
 func (e *UnfinishedError) Error() string {
-	if e.NotCleared != nil {
-		return fmt.Sprintf("%v: the disk is in pieces, and its first block could not be cleared (%v): flash it again before it is used", e.Err, e.NotCleared)
+	cause := e.Err
+	if errors.Is(cause, context.Canceled) {
+		cause = errors.New("interrupted")
 	}
-	return fmt.Sprintf("%v: the first block of the disk is zero, so nothing starts from it: flash it again", e.Err)
+	if e.NotCleared != nil {
+		return fmt.Sprintf("%v: the disk is in pieces, and its first block could not be cleared (%v): flash it again before it is used", cause, e.NotCleared)
+	}
+	return fmt.Sprintf("%v: the first block of the disk is zero, so nothing starts from it: flash it again", cause)
 }
 
 func (e *UnfinishedError) Unwrap() error { return e.Err }
@@ -122,7 +126,7 @@ func (w *writer) step(name string, run func(*progress.Step) error) error {
 	err := run(s)
 	s.End(err)
 	if w.ctx.Err() != nil && err != nil {
-		return fmt.Errorf("interrupted: %w", w.ctx.Err())
+		return w.ctx.Err()
 	}
 	return err
 }

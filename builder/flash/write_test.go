@@ -247,10 +247,10 @@ func TestDataOfANodeIsKeptAndOthersSignaturesGo(t *testing.T) {
 	info, err := os.Stat(image)
 	must(t, err)
 	behind := info.Size()
-	made := func(label string) []byte {
+	made := func(label string, size int64) []byte {
 		name := filepath.Join(t.TempDir(), "fs")
 		must(t, os.WriteFile(name, nil, 0o600))
-		must(t, os.Truncate(name, 140*mib))
+		must(t, os.Truncate(name, size))
 		cmd := exec.Command("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-L", label, name)
 		cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -260,7 +260,7 @@ func TestDataOfANodeIsKeptAndOthersSignaturesGo(t *testing.T) {
 		must(t, err)
 		return b
 	}
-	ours, others := made("skerry-data"), made("photos")
+	ours, others := made("skerry-data", 140*mib), made("photos", 8*mib)
 	lost := bytes.Clone(ours)
 	copy(lost, make([]byte, mib))
 	for what, c := range map[string]struct {

@@ -277,10 +277,10 @@ func (f *flashing) write(cmd *cobra.Command, name, device string) error {
 	}
 	defer dev.Close()
 	p := progress.New(cmd.ErrOrStderr())
-	defer p.Close()
 	result, err := flash.Write(cmd.Context(), dev, image, flash.Options{
 		Config: edit, Modified: time.Now(), Digests: f.imager != "", Blocks: f.bmap != "", Progress: p,
 	})
+	p.Close() // its last line comes before the result
 	if err != nil {
 		return fmt.Errorf("flash %s: %w", device, err)
 	}
