@@ -47,13 +47,14 @@ func (n *node) openBoot() (boot, error) {
 	return boot{}, fmt.Errorf("disk %s has no partition boot", n.Disk.Node)
 }
 
-// configOnBoot reads the node config; nothing if there is none.
+// configOnBoot reads the node config; nothing if there is none. It leaves boot
+// open for bootTrial: opening takes longer than reading.
 func (n *node) configOnBoot() ([]byte, error) {
 	b, err := n.openBoot()
 	if err != nil {
 		return nil, err
 	}
-	defer b.Close()
+	n.partitionBoot = &b
 	return readConfigFile(b)
 }
 
@@ -71,13 +72,19 @@ func readConfigFile(boot fs.FS) ([]byte, error) {
 
 // bootTrial tells whether this boot is a trial of the release that runs.
 func (n *node) bootTrial() (bool, error) {
-	b, err := n.openBoot()
-	if err != nil {
-		return false, err
+	if n.partitionBoot == nil {
+		b, err := n.openBoot()
+		if err != nil {
+			return false, err
+		}
+		n.partitionBoot = &b
 	}
-	defer b.Close()
+	defer func() {
+		n.partitionBoot.Close()
+		n.partitionBoot = nil
+	}()
 	uefi := slot.UEFI{
-		Boot:      b,
+		Boot:      n.partitionBoot,
 		Variables: slot.Variables(efivars),
 		Running:   slot.Slot{Letter: n.Slot, Version: n.release.version},
 	}

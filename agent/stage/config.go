@@ -17,7 +17,7 @@ import (
 // defaults if there was none: it must stay reachable to be mended.
 func (n *node) applyConfig(context.Context) error {
 	var problem error
-	if n.bootConfigErr != nil || n.config == nil {
+	if n.bootConfigErr != nil {
 		config, what := n.lastConfig(stateDir)
 		n.config = config
 		// What counts comes first: a list of mistakes is cut when it is long.

@@ -46,17 +46,16 @@ func (n *node) mounts(ctx context.Context) error {
 		n.status.Report("modules", err.Error())
 	}
 	close(modulesStarted)
-	memoryErr := guarded(func() error { return n.mountMemory(ctx) })
-	if err := errors.Join(memoryErr, <-data); err != nil {
-		if ctx.Err() != nil {
-			return err // it is not wanted any more
-		}
-		memoryErr = errors.Join(err, n.dataInMemory())
+	err := errors.Join(guarded(func() error { return n.mountMemory(ctx) }), <-data)
+	if err != nil && ctx.Err() != nil {
+		return err // it is not wanted any more
 	}
 	if n.dataMounted {
 		n.persistLog()
+	} else {
+		err = errors.Join(err, dataInMemory())
 	}
-	return errors.Join(memoryErr, n.loadIdentity())
+	return errors.Join(err, n.loadIdentity())
 }
 
 // mountMemory makes the file systems in memory.
@@ -268,10 +267,7 @@ func (n *node) persistLog() {
 }
 
 // dataInMemory stands in for data, so that the node can still say what is wrong.
-func (n *node) dataInMemory() error {
-	if n.dataMounted {
-		return nil
-	}
+func dataInMemory() error {
 	err := unix.Mount("tmpfs", dataDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=20%")
 	if err != nil {
 		return fmt.Errorf("put memory in the place of data: %w", err)

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"strconv"
@@ -52,6 +53,7 @@ type node struct {
 	// settled says that drivers are loaded for all devices, not for urgent ones only.
 	settled atomic.Bool
 
+	partitionBoot *boot // open between the first and the last phase
 	// bootConfig is what partition boot has: its bytes, and what is wrong.
 	bootConfig    []byte
 	bootConfigErr error
@@ -77,7 +79,10 @@ type node struct {
 // root brings the node up, keeps it running until it is asked to go down, and
 // takes it down. It returns only if the machine could not be restarted.
 func root(ctx context.Context, from origin) error {
-	n := &node{origin: from, life: ctx, devices: make(chan struct{}, 1), booted: make(chan struct{})}
+	n := &node{
+		origin: from, life: ctx, devices: make(chan struct{}, 1), booted: make(chan struct{}),
+		bootConfigErr: errors.New("partition boot was not read"),
+	}
 	var err error
 	n.release, err = readOSRelease("/usr/lib/os-release")
 	if err != nil {
