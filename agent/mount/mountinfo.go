@@ -7,6 +7,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/skerry-os/skerry/procfs"
 )
 
 // Info is one line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
@@ -71,35 +73,15 @@ func parseMountInfoLine(line string) (Info, error) {
 	}
 	info := Info{
 		ID: id, Parent: parent, Major: uint32(major), Minor: uint32(minor),
-		Root: unescape(fields[3]), Target: unescape(fields[4]), Options: fields[5],
-		Type: unescape(fields[end+1]), Source: unescape(fields[end+2]),
+		Root: procfs.Unescape(fields[3]), Target: procfs.Unescape(fields[4]), Options: fields[5],
+		Type: procfs.Unescape(fields[end+1]), Source: procfs.Unescape(fields[end+2]),
 		// The kernel escapes blanks in options too, but not every file system does.
-		SuperOptions: unescape(strings.Join(fields[end+3:], " ")),
+		SuperOptions: procfs.Unescape(strings.Join(fields[end+3:], " ")),
 	}
 	if end > 6 {
 		info.Tags = fields[6:end]
 	}
 	return info, nil
-}
-
-// unescape undoes the kernel's mangle(): blank, tab, newline, backslash and #
-// are written as a backslash and three octal digits.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // at returns the topmost mount on target.

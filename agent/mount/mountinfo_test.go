@@ -39,14 +39,6 @@ func TestParseMountInfoRefuses(t *testing.T) {
 	}
 }
 
-func TestUnescapeLeavesWhatIsNoEscape(t *testing.T) {
-	for in, want := range map[string]string{`\`: `\`, `a\04`: `a\04`, `\999`: `\999`, `\0401`: " 1", `\134040`: `\040`, `\777`: `\777`} {
-		if got := unescape(in); got != want {
-			t.Errorf("unescape(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
 // mount(8) of the host prints what it parsed from the same file.
 func TestListAgreesWithMount(t *testing.T) {
 	program, err := exec.LookPath("mount")

@@ -13,6 +13,8 @@ import (
 	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/skerry-os/skerry/procfs"
 )
 
 // System is where disks are looked for: sysfs (Linux,
@@ -199,7 +201,7 @@ func (s *System) uses() (map[string][]string, error) {
 	}
 	for line := range strings.Lines(string(swaps)) {
 		name, _, _ := strings.Cut(line, " ")
-		if number, err := s.number(unescape(name)); err == nil {
+		if number, err := s.number(procfs.Unescape(name)); err == nil {
 			uses[number] = append(uses[number], "used as swap")
 		}
 	}
@@ -218,25 +220,9 @@ func parseMounts(text string) []mount {
 		if len(f) < 6 || len(g) < 2 {
 			continue
 		}
-		mounts = append(mounts, mount{f[2], printable(unescape(f[4])), unescape(g[1])})
+		mounts = append(mounts, mount{f[2], printable(procfs.Unescape(f[4])), procfs.Unescape(g[1])})
 	}
 	return mounts
-}
-
-// unescape undoes what procfs does to spaces: \040 and the like.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // printable keeps what a disk's labels say from moving a terminal's cursor.
