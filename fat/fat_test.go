@@ -16,6 +16,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/skerry-os/skerry/tests/oracle"
 )
 
 func TestFsckFatAcceptsAllSizesAndFirmwareTakesThemForFAT32(t *testing.T) {
@@ -38,7 +40,7 @@ func TestMtoolsReadWhatIsMade(t *testing.T) {
 	list := files(contents)
 	path := image(t, 64, list)
 	to := t.TempDir()
-	must(t, "mcopy", "-s", "-m", "-i", path, "::*", to)
+	oracle.Must(t, "mcopy", "-s", "-m", "-i", path, "::*", to)
 	found := 0
 	if err := filepath.WalkDir(to, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || p == to {
@@ -67,7 +69,7 @@ func TestMtoolsReadWhatIsMade(t *testing.T) {
 	if found != len(list) {
 		t.Errorf("%d entries found, %d were put in", found, len(list))
 	}
-	shown := must(t, "mdir", "-i", path, "::")
+	shown := oracle.Must(t, "mdir", "-i", path, "::")
 	for _, want := range []string{"Volume in drive : is SKERRY-BOOT", "Volume Serial Number is 1234-ABCD", "skerry.yaml"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("mdir does not show %q:\n%s", want, shown)
@@ -135,17 +137,17 @@ func TestFilesCanBeReadAtAnyPlace(t *testing.T) {
 
 func TestLinuxToolsFileSystemIsRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fat")
-	must(t, "mkfs.fat", "-C", "-F", "32", "-n", "OTHER", "-i", "cafe0001", path, "70000")
+	oracle.Must(t, "mkfs.fat", "-C", "-F", "32", "-n", "OTHER", "-i", "cafe0001", path, "70000")
 	src := filepath.Join(t.TempDir(), "src")
 	if err := os.WriteFile(src, bytes.Repeat([]byte("abc"), 10_000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	must(t, "mmd", "-i", path, "::Käse")
+	oracle.Must(t, "mmd", "-i", path, "::Käse")
 	for n := range 30 {
-		must(t, "mcopy", "-i", path, src, fmt.Sprintf("::Käse/%s%d.text", strings.Repeat("long", n), n))
+		oracle.Must(t, "mcopy", "-i", path, src, fmt.Sprintf("::Käse/%s%d.text", strings.Repeat("long", n), n))
 	}
-	must(t, "mdel", "-i", path, "::Käse/longlong2.text")
-	must(t, "mcopy", "-i", path, src, "::Käse/nt.txt") // lower case flags instead of a long name
+	oracle.Must(t, "mdel", "-i", path, "::Käse/longlong2.text")
+	oracle.Must(t, "mcopy", "-i", path, src, "::Käse/nt.txt") // lower case flags instead of a long name
 	v, _ := open(t, path)
 	entries, err := v.ReadDir("Käse")
 	if err != nil || len(entries) != 30 {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/skerry-os/skerry/tests/oracle"
 )
 
 // replace puts a file into the file system in a file.
@@ -67,7 +69,7 @@ func TestFilesAreReplacedAndAdded(t *testing.T) {
 		if !bytes.Equal(got, c.contents) || !info.ModTime().Equal(later) {
 			t.Errorf("%s has %d bytes of %v, want %d", c.name, len(got), info.ModTime(), len(c.contents))
 		}
-		if out := must(t, "mtype", "-i", path, "::"+c.name); out != string(c.contents) {
+		if out := oracle.Must(t, "mtype", "-i", path, "::"+c.name); out != string(c.contents) {
 			t.Errorf("mtype shows %d bytes of %s, want %d", len(out), c.name, len(c.contents))
 		}
 		fsck(t, path)
@@ -92,7 +94,7 @@ func TestDirectoriesGrowAndReuseGaps(t *testing.T) {
 	}
 	fsck(t, path)
 	used := free(t, path)
-	must(t, "mdel", "-i", path, "::loader/entry number 7.conf", "::loader/entry number 8.conf")
+	oracle.Must(t, "mdel", "-i", path, "::loader/entry number 7.conf", "::loader/entry number 8.conf")
 	for n := 7; n < 9; n++ {
 		name := fmt.Sprintf("loader/entry NUMBER %d.conf", n)
 		if err := replace(t, path, name, []byte(name), testTime); err != nil {
@@ -103,7 +105,7 @@ func TestDirectoriesGrowAndReuseGaps(t *testing.T) {
 	if free(t, path) != used {
 		t.Error("the gap in the directory was not used")
 	}
-	list := must(t, "mdir", "-b", "-i", path, "::loader")
+	list := oracle.Must(t, "mdir", "-b", "-i", path, "::loader")
 	if n := strings.Count(list, ".conf"); n != 41 {
 		t.Errorf("%d files:\n%s", n, list)
 	}

@@ -8,13 +8,14 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/skerry-os/skerry/tests/oracle"
 )
 
 var (
@@ -22,39 +23,9 @@ var (
 	testOptions = Options{Label: "SKERRY-BOOT", VolumeID: 0x1234abcd, Time: testTime}
 )
 
-// tool runs a host tool, our oracle.
-func tool(t testing.TB, name string, args ...string) ([]byte, error) {
-	t.Helper()
-	where, err := exec.LookPath(name)
-	if err != nil {
-		if where, err = exec.LookPath("/usr/sbin/" + name); err != nil {
-			t.Fatalf("%s is missing: run `make deps`", name)
-		}
-	}
-	cmd := exec.Command(where, args...)
-	cmd.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=0", "TZ=UTC")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		err = fmt.Errorf("%s %v: %w: %s%s", name, args, err, out, stderr.Bytes())
-	}
-	return out, err
-}
-
-// must is tool that has to succeed.
-func must(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := tool(t, name, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(out)
-}
-
 func fsck(t testing.TB, image string) {
 	t.Helper()
-	must(t, "fsck.fat", "-n", image)
+	oracle.Must(t, "fsck.fat", "-n", image)
 }
 
 // files returns what Make takes for the given contents, with the directories

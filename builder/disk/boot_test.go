@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/builder/tree"
+	"github.com/skerry-os/skerry/tests/oracle"
 )
 
 // mtools returns how mtools name partition boot of an image.
@@ -38,11 +39,11 @@ func TestMtoolsReadTheTreeOnPartitionBoot(t *testing.T) {
 			continue
 		}
 		want, _ := f.Read()
-		if out := must(t, "mtype", "-i", mtools(path), "::"+p); out != string(want) {
+		if out := oracle.Must(t, "mtype", "-i", mtools(path), "::"+p); out != string(want) {
 			t.Errorf("mtype shows %d bytes of %s, want %d", len(out), p, len(want))
 		}
 	}
-	if list := must(t, "mdir", "-i", mtools(path), "::"); !strings.Contains(list, "is SKERRY-BOOT") {
+	if list := oracle.Must(t, "mdir", "-i", mtools(path), "::"); !strings.Contains(list, "is SKERRY-BOOT") {
 		t.Errorf("mdir does not show the label:\n%s", list)
 	}
 }
@@ -86,7 +87,7 @@ func TestWriteBootFileChangesPartitionBootOnly(t *testing.T) {
 		if err := WriteBootFile(path, name, want, later); err != nil {
 			t.Fatal(err)
 		}
-		if out := must(t, "mtype", "-i", mtools(path), "::"+name); out != string(want) {
+		if out := oracle.Must(t, "mtype", "-i", mtools(path), "::"+name); out != string(want) {
 			t.Errorf("mtype shows %d bytes of %s, want %d", len(out), name, len(want))
 		}
 		fsck(t, path)

@@ -14,11 +14,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/skerry-os/skerry/tests/oracle"
 )
 
 func TestSgdiskFindsNoProblemAndTheSameTable(t *testing.T) {
 	path := image(t, 64, sample(t))
-	if out := must(t, "sgdisk", "-v", path); !strings.Contains(out, "No problems found") {
+	if out := oracle.Must(t, "sgdisk", "-v", path); !strings.Contains(out, "No problems found") {
 		t.Error(out)
 	}
 	i, err := Open(path)
@@ -26,7 +28,7 @@ func TestSgdiskFindsNoProblemAndTheSameTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer i.Close()
-	if out := must(t, "sgdisk", "-p", path); !strings.Contains(out, i.ID()) {
+	if out := oracle.Must(t, "sgdisk", "-p", path); !strings.Contains(out, i.ID()) {
 		t.Errorf("sgdisk does not show the disk identifier %s:\n%s", i.ID(), out)
 	}
 	if len(i.Partitions()) != 3 {
@@ -39,7 +41,7 @@ func TestSgdiskFindsNoProblemAndTheSameTable(t *testing.T) {
 			t.Errorf("partition is %+v, want %+v at %d", p, want, offset)
 		}
 		offset += p.Size
-		out := must(t, "sgdisk", "-i", string(rune('1'+n)), path)
+		out := oracle.Must(t, "sgdisk", "-i", string(rune('1'+n)), path)
 		for _, s := range []string{want.Type, p.ID, "'" + want.Name + "'"} {
 			if !strings.Contains(out, s) {
 				t.Errorf("sgdisk shows no %s for partition %d:\n%s", s, n+1, out)

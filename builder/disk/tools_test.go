@@ -3,9 +3,7 @@ package disk
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/skerry-os/skerry/builder/tree"
 	"github.com/skerry-os/skerry/fat"
+	"github.com/skerry-os/skerry/tests/oracle"
 )
 
 var (
@@ -28,36 +27,6 @@ func layout(bootMiB int64) Layout {
 		{SlotA, LinuxData, 64 << 20},
 		{SlotB, LinuxData, 64 << 20},
 	}}
-}
-
-// tool runs a host tool, our oracle. mtools take a partition as IMAGE@@OFFSET.
-func tool(t testing.TB, name string, args ...string) ([]byte, error) {
-	t.Helper()
-	where, err := exec.LookPath(name)
-	if err != nil {
-		if where, err = exec.LookPath("/usr/sbin/" + name); err != nil {
-			t.Fatalf("%s is missing: run `make deps`", name)
-		}
-	}
-	cmd := exec.Command(where, args...)
-	cmd.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=0", "TZ=UTC")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		err = fmt.Errorf("%s %v: %w: %s%s", name, args, err, out, stderr.Bytes())
-	}
-	return out, err
-}
-
-// must is tool that has to succeed.
-func must(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := tool(t, name, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(out)
 }
 
 // fsck checks partition boot of an image with fsck.fat.
@@ -99,7 +68,7 @@ func fsck(t testing.TB, image string) {
 		}
 		at = end
 	}
-	must(t, "fsck.fat", "-n", part)
+	oracle.Must(t, "fsck.fat", "-n", part)
 	os.Remove(part)
 }
 
