@@ -1,0 +1,147 @@
+// Package cluster is the single binary: a cluster server or a cluster agent of
+// three processes of one file.
+//
+//	skerry server = control    datastore, API server, controllers, scheduler
+//	              + node       kubelet, kube-proxy, network, unless DisableAgent
+//	              + containerd
+//	skerry agent  = node + containerd
+//
+// The first process is the control plane, or the node of an agent; it
+// supervises the others. A failure of the first ends them all, and whatever
+// started it starts it again. Pods outlive all three.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/control"
+	"github.com/skerry-os/skerry/cluster/kubeconfig"
+	"github.com/skerry-os/skerry/cluster/node"
+	"github.com/skerry-os/skerry/cluster/notify"
+	"github.com/skerry-os/skerry/cluster/process"
+)
+
+// The hidden commands of the parts.
+const (
+	NodePart       = "run-node"
+	ContainerdPart = "run-containerd"
+)
+
+// parts are those that run beside the first process.
+var (
+	nodePart       = process.Part{Name: NodePart}
+	containerdPart = process.Part{Name: ContainerdPart}
+)
+
+// Run runs a server or an agent until ctx ends or its first part fails.
+func Run(ctx context.Context, c *config.Config) error {
+	if !c.DisableAgent {
+		if err := node.Check(); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(c.RunDir, 0o700); err != nil {
+		return err
+	}
+	supervisor := notify.FromEnvironment()
+	if err := c.WaitForAddress(ctx, func() { supervisor.Status("waiting for an address") }); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return supervisor.Watchdog(ctx) })
+	if !c.DisableAgent {
+		group.Go(func() error { return containerdPart.Run(ctx, c) })
+	}
+	var credentials string
+	if c.Role == config.Server {
+		credentials = control.AdminKubeconfig(c)
+		first := &control.Control{Config: c, Address: c.NodeIP, Progress: supervisor.Status}
+		group.Go(func() error { return first.Run(ctx) })
+		if !c.DisableAgent {
+			group.Go(func() error { return nodePart.Run(ctx, c) })
+		}
+	} else {
+		credentials = node.NodeKubeconfig(c)
+		first := &node.Node{Config: c, Progress: supervisor.Status}
+		group.Go(func() error { return first.Run(ctx) })
+	}
+	group.Go(func() error {
+		if err := waitUntilReady(ctx, c, credentials, supervisor.Status); err != nil {
+			return nil // ctx ended
+		}
+		supervisor.Ready(fmt.Sprintf("cluster %s Ready", c.Role))
+		return nil
+	})
+	err := group.Wait()
+	supervisor.Stopping()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// waitUntilReady returns once the API server answers and, where there is a
+// node, says that it is Ready.
+func waitUntilReady(ctx context.Context, c *config.Config, credentials string, progress func(string)) error {
+	const pause = 250 * time.Millisecond
+	var client kubernetes.Interface
+	var told string
+	for {
+		if client == nil {
+			if _, made, err := kubeconfig.Client(credentials); err == nil {
+				client = made
+			}
+		}
+		if client != nil {
+			state, ready := nodeState(ctx, client, c)
+			if ready {
+				return nil
+			}
+			if state != told && state != "" {
+				told = state
+				slog.Info("node", "state", state)
+				progress(state)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// nodeState says in a few words what a node still lacks.
+func nodeState(ctx context.Context, client kubernetes.Interface, c *config.Config) (string, bool) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if c.DisableAgent {
+		var status int
+		client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).StatusCode(&status)
+		return "", status == 200
+	}
+	found, err := client.CoreV1().Nodes().Get(ctx, c.NodeName, metav1.GetOptions{})
+	if err != nil {
+		return "", false
+	}
+	for _, condition := range found.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return "the node is not Ready: " + condition.Message, condition.Status == corev1.ConditionTrue
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,100 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"sigs.k8s.io/yaml"
+
+	"maps"
+)
+
+// largestFile is the most that a settings file may have, in bytes.
+const largestFile = 1 << 20
+
+// structured are the settings that only a file has words for.
+type structured struct {
+	Kubelet    map[string]any   `json:"kubelet"`
+	Registries Registries       `json:"registries"`
+	Manifests  []map[string]any `json:"manifests"`
+}
+
+// ReadFile takes the settings of a YAML file whose keys are the names of
+// flags. A flag that was given wins. A file that is missing is no error unless
+// it was asked for.
+func ReadFile(path string, required bool, flags *pflag.FlagSet, c *Config) error {
+	contents, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !required {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	if len(contents) > largestFile {
+		return fmt.Errorf("%s is larger than %d bytes", path, largestFile)
+	}
+	values := map[string]any{}
+	if err := yaml.UnmarshalStrict(contents, &values); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	var rest structured
+	extra := map[string]any{}
+	for _, key := range []string{"kubelet", "registries", "manifests"} {
+		if value, ok := values[key]; ok {
+			extra[key] = value
+			delete(values, key)
+		}
+	}
+	text, err := yaml.Marshal(extra)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := yaml.UnmarshalStrict(bytes.TrimSpace(text), &rest); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	c.Kubelet, c.Registries, c.Manifests = rest.Kubelet, rest.Registries, rest.Manifests
+	var errs []error
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if err := setFlag(flags, key, values[key]); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", path, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// setFlag gives a flag the value of a file, unless the command line has one.
+func setFlag(flags *pflag.FlagSet, name string, value any) error {
+	flag := flags.Lookup(name)
+	if flag == nil || name == "config" || name == "help" {
+		return fmt.Errorf("%s: there is no such setting: `skerry server --help` lists them", name)
+	}
+	if flag.Changed {
+		return nil
+	}
+	var texts []string
+	switch value := value.(type) {
+	case []any:
+		if !strings.Contains(flag.Value.Type(), "Slice") && !strings.Contains(flag.Value.Type(), "Array") {
+			return fmt.Errorf("%s: one value belongs here, not a list", name)
+		}
+		for _, element := range value {
+			texts = append(texts, fmt.Sprint(element))
+		}
+	case map[string]any, nil:
+		return fmt.Errorf("%s: a value belongs here", name)
+	default:
+		texts = []string{fmt.Sprint(value)}
+	}
+	for _, text := range texts {
+		if err := flag.Value.Set(text); err != nil {
+			return fmt.Errorf("%s: %q: %w", name, text, err)
+		}
+	}
+	return nil
+}

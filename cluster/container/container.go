@@ -1,0 +1,95 @@
+// Package container runs containerd in this process, with the plugins that a
+// node needs and settings of our own.
+package container
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/template"
+
+	"github.com/containerd/containerd/v2/cmd/containerd/command"
+
+	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/pki"
+)
+
+// Pause is the image of the container that holds a Pod's namespaces.
+const Pause = "skerry.dev/pause:v1"
+
+// ShimCgroup is the control group of the shims. They outlive containerd, so
+// they must not be in the group that ends with it.
+const ShimCgroup = "/skerry-shims"
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// Socket is where containerd listens.
+func Socket(c *config.Config) string { return c.RunFile("containerd", "containerd.sock") }
+
+// CNIConfigDir is where the node writes how Pods get their network.
+func CNIConfigDir(c *config.Config) string { return c.RunFile("cni") }
+
+// settings is containerd's configuration, version 3. State that a reboot must
+// not keep is in the run folder, as containerd asks.
+var settings = template.Must(template.New("config.toml").Parse(`version = 3
+root = {{printf "%q" .Root}}
+state = {{printf "%q" .State}}
+disabled_plugins = ["io.containerd.nri.v1.nri"]
+
+[grpc]
+  address = {{printf "%q" .Socket}}
+
+[plugins.'io.containerd.cri.v1.images']
+  snapshotter = "overlayfs"
+  discard_unpacked_layers = true
+  [plugins.'io.containerd.cri.v1.images'.pinned_images]
+    sandbox = {{printf "%q" .Pause}}
+  [plugins.'io.containerd.cri.v1.images'.registry]
+    config_path = {{printf "%q" .Registries}}
+
+[plugins.'io.containerd.cri.v1.runtime']
+  disable_apparmor = true
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dirs = [{{printf "%q" .CNIPlugins}}]
+    conf_dir = {{printf "%q" .CNIConfig}}
+    use_internal_loopback = true
+  [plugins.'io.containerd.cri.v1.runtime'.containerd]
+    default_runtime_name = "runc"
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      runtime_path = {{printf "%q" .Shim}}
+      [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+        BinaryName = {{printf "%q" .Runc}}
+        SystemdCgroup = false
+        ShimCgroup = {{printf "%q" .ShimCgroup}}
+`))
+
+// Run runs containerd until ctx ends or it fails. Containers go on without it.
+func Run(ctx context.Context, c *config.Config) error {
+	if err := os.MkdirAll(filepath.Join(cgroupRoot, ShimCgroup), 0o755); err != nil {
+		return fmt.Errorf("control group of the shims: %w", err)
+	}
+	if err := writeRegistries(c); err != nil {
+		return err
+	}
+	path := c.RunFile("containerd.toml")
+	var text bytes.Buffer
+	err := settings.Execute(&text, map[string]string{
+		"Root": c.AgentDir("containerd"), "State": c.RunFile("containerd"), "Socket": Socket(c),
+		"Pause": Pause, "Registries": registriesDir(c), "ShimCgroup": ShimCgroup,
+		"CNIPlugins": c.Lib("cni"), "CNIConfig": CNIConfigDir(c),
+		"Shim": c.Lib("containerd-shim-runc-v2"), "Runc": c.Lib("runc"),
+	})
+	if err != nil {
+		return err
+	}
+	if err := pki.WriteFile(path, text.Bytes(), 0o600); err != nil {
+		return err
+	}
+	if err := command.App().Run(ctx, []string{"containerd", "--config", path, "--log-level", "warn"}); err != nil {
+		return fmt.Errorf("containerd: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+// Package control is the control plane of a cluster in one process: datastore,
+// API server, controller manager, scheduler, what lets nodes join, and what
+// keeps the cluster's own objects applied.
+//
+// The parts share a process because each of them alone costs some ten
+// megabytes more. None of them can be started twice in a process: if one
+// fails, Run returns, and whoever supervises the process starts a new one.
+// Pods do not notice.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/skerry-os/skerry/cluster/addons"
+	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/datastore"
+	"github.com/skerry-os/skerry/cluster/join"
+	"github.com/skerry-os/skerry/cluster/kubeconfig"
+	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+)
+
+// Control is a control plane.
+type Control struct {
+	*config.Config
+	// Address is how other machines reach this one.
+	Address string
+	// Progress is told what the control plane is doing.
+	Progress func(step string)
+
+	authorities *authorities
+	loopback    atomic.Pointer[join.SecretKeys]
+}
+
+// AdminKubeconfig is the file with all rights that this machine's own
+// programs use.
+func AdminKubeconfig(c *config.Config) string { return c.RunFile("control", "admin.kubeconfig") }
+
+// Run runs the control plane until ctx ends or a part of it fails. It returns
+// once everything that was acknowledged is on the disk.
+func (c *Control) Run(ctx context.Context) error {
+	if err := os.MkdirAll(c.ServerDir(), 0o700); err != nil {
+		return err
+	}
+	var err error
+	if c.authorities, err = loadAuthorities(c.ServerDir("tls"), time.Now()); err != nil {
+		return err
+	}
+	if err := c.writeCredentials(time.Now()); err != nil {
+		return err
+	}
+	if err := c.makeTokens(); err != nil {
+		return err
+	}
+	if err := c.makeEncryption(); err != nil {
+		return err
+	}
+	if err := c.writePolicies(); err != nil {
+		return err
+	}
+	// The datastore stops last.
+	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStore()
+	store := datastore.SQLite{Path: c.ServerDir("db", "state.db"), Socket: c.RunFile("control", "datastore.sock")}
+	opened, stored := make(chan struct{}), make(chan error, 1)
+	c.Progress("opening the datastore")
+	go func() { stored <- store.Run(storeCtx, func() { close(opened) }) }()
+	select {
+	case <-opened:
+	case err := <-stored:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.runComponents(running, store.Endpoint()) })
+	group.Go(func() error { c.renew(running); return nil })
+	group.Go(func() error {
+		select {
+		case err := <-stored:
+			stored <- err
+			return errors.Join(errors.New("the datastore ended"), err)
+		case <-running.Done():
+			return nil
+		}
+	})
+	err = group.Wait()
+	stopStore()
+	return errors.Join(err, <-stored)
+}
+
+func (c *Control) runComponents(ctx context.Context, endpoint string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	server := &join.Server{
+		ServerCA: c.authorities.server, ClientCA: c.authorities.client,
+		Tokens: c.tokens, Now: time.Now, Cluster: c.clusterFacts,
+		Keys: func() join.Keys {
+			if keys := c.loopback.Load(); keys != nil {
+				return *keys
+			}
+			return nil
+		},
+	}
+	c.Progress("starting the API server")
+	group.Go(func() error {
+		return kube.APIServer{
+			Flags: c.apiServerFlags(endpoint), Front: server.Handler, DialKubelet: c.dialKubelet,
+		}.Run(ctx)
+	})
+	group.Go(func() error {
+		restConfig, client, err := c.waitForAPI(ctx)
+		if err != nil {
+			return err
+		}
+		c.loopback.Store(&join.SecretKeys{Client: client})
+		c.Progress("the API server is ready")
+		group.Go(func() error { return kube.ControllerManager(ctx, c.controllerManagerFlags()) })
+		group.Go(func() error { return kube.Scheduler(ctx, c.schedulerFlags()) })
+		group.Go(func() error { return c.publishEndpoint(ctx, client) })
+		group.Go(func() error { return forgetKeys(ctx, client) })
+		group.Go(func() error { return c.runAddons(ctx, restConfig, client) })
+		return nil
+	})
+	return group.Wait()
+}
+
+// waitForAPI waits until the API server has its own objects in place.
+func (c *Control) waitForAPI(ctx context.Context) (*rest.Config, kubernetes.Interface, error) {
+	restConfig, client, err := kubeconfig.Client(AdminKubeconfig(c.Config))
+	if err != nil {
+		return nil, nil, err
+	}
+	for {
+		var status int
+		client.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).Do(ctx).StatusCode(&status)
+		if status == 200 {
+			return restConfig, client, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (c *Control) runAddons(ctx context.Context, restConfig *rest.Config, client kubernetes.Interface) error {
+	applier, err := addons.New(c.Config, restConfig, client)
+	if err != nil {
+		return fmt.Errorf("addons: %w", err)
+	}
+	if err := applier.Run(ctx); err != nil && ctx.Err() == nil {
+		slog.Error("addons", "error", err)
+		return fmt.Errorf("addons: %w", err)
+	}
+	return nil
+}
+
+func (c *Control) clusterFacts() join.Response {
+	return join.Response{
+		ClusterCIDR: c.ClusterCIDR, ServiceCIDR: c.ServiceCIDR,
+		ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain,
+		FlannelBackend: c.FlannelBackend,
+		NetworkPolicy:  !c.Disabled("network-policy"),
+		LocalStorage:   !c.Disabled("local-storage"),
+		Servers:        []string{fmt.Sprintf("%s:%d", hostPort(c.Address), config.Port)},
+	}
+}

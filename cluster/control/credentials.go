@@ -1,0 +1,207 @@
+package control
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/kubeconfig"
+	"github.com/skerry-os/skerry/cluster/pki"
+	"github.com/skerry-os/skerry/cluster/token"
+)
+
+// authorities are what the cluster's trust hangs on. They are made once.
+type authorities struct {
+	server          *pki.Authority // of the API server and the kubelets
+	client          *pki.Authority // of users, components and nodes
+	frontProxy      *pki.Authority // of the API server towards its extensions
+	serviceAccounts crypto.Signer
+}
+
+// serviceAccountKey signs the tokens of service accounts.
+const serviceAccountKey = "service-account.key"
+
+func loadAuthorities(dir string, now time.Time) (*authorities, error) {
+	a := new(authorities)
+	for _, made := range []struct {
+		into **pki.Authority
+		name string
+	}{{&a.server, "server-ca"}, {&a.client, "client-ca"}, {&a.frontProxy, "front-proxy-ca"}} {
+		authority, err := pki.LoadOrMakeAuthority(dir, made.name, now)
+		if err != nil {
+			return nil, err
+		}
+		*made.into = authority
+	}
+	var err error
+	a.serviceAccounts, err = pki.LoadOrMakeKey(filepath.Join(dir, serviceAccountKey))
+	return a, err
+}
+
+// tls is a path among the authorities.
+func (c *Control) tls(name string) string { return c.ServerDir("tls", name) }
+
+// cred is a path among the credentials that every start makes anew.
+func (c *Control) cred(name string) string { return c.RunFile("control", name) }
+
+// localURL is the API server for this machine's own programs.
+func localURL() string { return fmt.Sprintf("https://127.0.0.1:%d", config.Port) }
+
+// users are the programs on this machine that talk to the API server.
+var users = map[string]pki.Subject{
+	"admin":              {Name: "system:admin", Groups: []string{"system:masters"}},
+	"controller-manager": {Name: "system:kube-controller-manager"},
+	"scheduler":          {Name: "system:kube-scheduler"},
+	// The API server towards kubelets. A role binding gives it what it needs.
+	"kubelet-client": {Name: "system:kube-apiserver", Groups: []string{"skerry:apiserver"}},
+}
+
+// writeCredentials makes the certificates of the components and the files by
+// which they find each other.
+func (c *Control) writeCredentials(now time.Time) error {
+	for name, subject := range users {
+		if err := c.authorities.client.Issue(c.RunFile("control"), name, subject, now); err != nil {
+			return err
+		}
+		path, file := kubeconfig.Named(c.RunFile("control"), name, localURL(), c.tls("server-ca.crt"))
+		if err := file.Write(path); err != nil {
+			return err
+		}
+	}
+	if err := c.authorities.frontProxy.Issue(c.RunFile("control"), "front-proxy", pki.Subject{Name: "system:front-proxy"}, now); err != nil {
+		return err
+	}
+	serving := pki.Subject{Name: "kube-apiserver", Hosts: c.servingHosts()}
+	if err := c.authorities.server.Issue(c.RunFile("control"), "serving", serving, now); err != nil {
+		return err
+	}
+	return c.writePersonsKubeconfig()
+}
+
+// writePersonsKubeconfig makes the file with which a person uses the cluster.
+func (c *Control) writePersonsKubeconfig() error {
+	if c.WriteKubeconfig == "" {
+		return nil
+	}
+	_, file := kubeconfig.Named(c.RunFile("control"), "admin", localURL(), c.tls("server-ca.crt"))
+	file.Embed = true
+	return file.Write(c.WriteKubeconfig)
+}
+
+// servingHosts are the names and addresses of the API server.
+func (c *Control) servingHosts() []string {
+	hosts := []string{
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + c.ClusterDomain,
+		"localhost", "127.0.0.1", "::1", c.NodeName, c.APIService(),
+	}
+	if c.Address != "" {
+		hosts = append(hosts, c.Address)
+	}
+	if c.NodeIP != "" && c.NodeIP != c.Address {
+		hosts = append(hosts, c.NodeIP)
+	}
+	return append(hosts, c.TLSSAN...)
+}
+
+// renew makes the credentials anew at two thirds of their life. The components
+// read the files again by themselves.
+func (c *Control) renew(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pki.CertificateLife * 2 / 3):
+		}
+		if err := c.writeCredentials(time.Now()); err != nil {
+			slog.Error("certificates could not be renewed", "error", err)
+		}
+	}
+}
+
+// TokenFile is where a server keeps the token of a role.
+func TokenFile(c *config.Config, role string) string { return c.ServerDir("tokens", role) }
+
+// makeTokens makes the cluster's first tokens.
+func (c *Control) makeTokens() error {
+	for _, role := range []string{token.Server, token.Agent} {
+		path := TokenFile(c.Config, role)
+		if _, err := os.Stat(path); err == nil {
+			continue
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		made := token.New(c.authorities.server.Digest(), role)
+		if err := pki.WriteFile(path, []byte(made.String()+"\n"), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tokens reads those that are valid now.
+func (c *Control) tokens() ([]token.Token, error) {
+	entries, err := os.ReadDir(c.ServerDir("tokens"))
+	if err != nil {
+		return nil, err
+	}
+	var valid []token.Token
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		path := c.ServerDir("tokens", entry.Name())
+		contents, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		read, err := token.Parse(string(contents))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		valid = append(valid, read)
+	}
+	return valid, nil
+}
+
+// encryptionFile says how Secrets are kept in the datastore.
+func (c *Control) encryptionFile() string { return c.ServerDir("encryption.yaml") }
+
+// makeEncryption makes the key with which Secrets are encrypted at rest.
+func (c *Control) makeEncryption() error {
+	if _, err := os.Stat(c.encryptionFile()); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var key [32]byte
+	rand.Read(key[:]) // never fails
+	contents := fmt.Sprintf(`apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers:
+  - secretbox:
+      keys:
+      - name: key1
+        secret: %s
+  - identity: {}
+`, base64.StdEncoding.EncodeToString(key[:]))
+	return pki.WriteFile(c.encryptionFile(), []byte(contents), 0o600)
+}
+
+// hostPort puts IPv6 addresses into brackets.
+func hostPort(address string) string {
+	if ip := net.ParseIP(address); ip != nil && ip.To4() == nil {
+		return "[" + address + "]"
+	}
+	return address
+}

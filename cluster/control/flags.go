@@ -1,0 +1,93 @@
+package control
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/skerry-os/skerry/cluster/config"
+	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+)
+
+// cipherSuites are those of TLS 1.2 that have forward secrecy and
+// authenticated encryption; TLS 1.3 has no others.
+var cipherSuites = []string{
+	"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+}
+
+func (c *Control) apiServerFlags(datastore string) kube.Flags {
+	issuer := "https://kubernetes.default.svc." + c.ClusterDomain
+	return kube.Flags{
+		"bind-address":      "::",
+		"secure-port":       strconv.Itoa(config.Port),
+		"advertise-address": c.Address,
+		// The server writes the endpoints of the Service kubernetes itself, see
+		// publishEndpoint: kube-apiserver's ways are a lease that is written
+		// every few seconds, or a list that nobody tidies.
+		"endpoint-reconciler-type": "none",
+		"etcd-servers":             datastore,
+		"service-cluster-ip-range": c.ServiceCIDR,
+
+		"tls-cert-file":        c.cred("serving.crt"),
+		"tls-private-key-file": c.cred("serving.key"),
+		"tls-min-version":      "VersionTLS12",
+		"tls-cipher-suites":    strings.Join(cipherSuites, ","),
+
+		"authentication-config": c.authenticationFile(),
+		"client-ca-file":        c.tls("client-ca.crt"),
+		"authorization-mode":    "Node,RBAC",
+
+		"service-account-issuer":           issuer,
+		"api-audiences":                    issuer,
+		"service-account-key-file":         c.tls(serviceAccountKey),
+		"service-account-signing-key-file": c.tls(serviceAccountKey),
+
+		"kubelet-certificate-authority":   c.tls("server-ca.crt"),
+		"kubelet-client-certificate":      c.cred("kubelet-client.crt"),
+		"kubelet-client-key":              c.cred("kubelet-client.key"),
+		"kubelet-preferred-address-types": "InternalIP,ExternalIP,Hostname",
+
+		"proxy-client-cert-file":             c.cred("front-proxy.crt"),
+		"proxy-client-key-file":              c.cred("front-proxy.key"),
+		"requestheader-client-ca-file":       c.tls("front-proxy-ca.crt"),
+		"requestheader-allowed-names":        "system:front-proxy",
+		"requestheader-extra-headers-prefix": "X-Remote-Extra-",
+		"requestheader-group-headers":        "X-Remote-Group",
+		"requestheader-username-headers":     "X-Remote-User",
+		// Extensions of the API run as Pods; Services lead to them through the
+		// nodes' own rules only where the server is a node.
+		"enable-aggregator-routing": "true",
+
+		"enable-admission-plugins":      "NodeRestriction",
+		"admission-control-config-file": c.admissionFile(),
+		"encryption-provider-config":    c.encryptionFile(),
+		"allow-privileged":              "true",
+		"profiling":                     "false",
+	}
+}
+
+func (c *Control) controllerManagerFlags() kube.Flags {
+	return kube.Flags{
+		"kubeconfig":                       c.cred("controller-manager.kubeconfig"),
+		"use-service-account-credentials":  "true",
+		"service-account-private-key-file": c.tls(serviceAccountKey),
+		"root-ca-file":                     c.tls("server-ca.crt"),
+		"cluster-signing-cert-file":        c.tls("client-ca.crt"),
+		"cluster-signing-key-file":         c.tls("client-ca.key"),
+		"allocate-node-cidrs":              strconv.FormatBool(c.FlannelBackend != "none"),
+		"cluster-cidr":                     c.ClusterCIDR,
+		"leader-elect":                     "false", // there is one server
+		"secure-port":                      "0",     // metrics are at the API server's
+		"profiling":                        "false",
+	}
+}
+
+func (c *Control) schedulerFlags() kube.Flags {
+	return kube.Flags{
+		"kubeconfig":   c.cred("scheduler.kubeconfig"),
+		"leader-elect": "false",
+		"secure-port":  "0",
+		"profiling":    "false",
+	}
+}

@@ -1,0 +1,85 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
+	discoveryv1apply "k8s.io/client-go/applyconfigurations/discovery/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/join"
+)
+
+// manager owns the fields that a server writes.
+const manager = "skerry"
+
+// publishEndpoint writes where the Service kubernetes leads: to this server.
+func (c *Control) publishEndpoint(ctx context.Context, client kubernetes.Interface) error {
+	family := discoveryv1.AddressTypeIPv4
+	if ip := net.ParseIP(c.Address); ip != nil && ip.To4() == nil {
+		family = discoveryv1.AddressTypeIPv6
+	}
+	slice := discoveryv1apply.EndpointSlice("kubernetes", metav1.NamespaceDefault).
+		WithLabels(map[string]string{discoveryv1.LabelServiceName: "kubernetes"}).
+		WithAddressType(family).
+		WithEndpoints(discoveryv1apply.Endpoint().WithAddresses(c.Address).
+			WithConditions(discoveryv1apply.EndpointConditions().WithReady(true))).
+		WithPorts(discoveryv1apply.EndpointPort().WithName("https").WithPort(config.Port).WithProtocol(corev1.ProtocolTCP))
+	// Some programs still ask for the older kind.
+	endpoints := corev1apply.Endpoints("kubernetes", metav1.NamespaceDefault).
+		WithLabels(map[string]string{discoveryv1.LabelSkipMirror: "true"}).
+		WithSubsets(corev1apply.EndpointSubset().
+			WithAddresses(corev1apply.EndpointAddress().WithIP(c.Address)).
+			WithPorts(corev1apply.EndpointPort().WithName("https").WithPort(config.Port).WithProtocol(corev1.ProtocolTCP)))
+	options := metav1.ApplyOptions{FieldManager: manager, Force: true}
+	for {
+		_, err := client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Apply(ctx, slice, options)
+		if err == nil {
+			_, err = client.CoreV1().Endpoints(metav1.NamespaceDefault).Apply(ctx, endpoints, options)
+		}
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		slog.Warn("the endpoints of Service kubernetes could not be written", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
+
+// forgetKeys frees the name of a node whose object somebody deleted.
+func forgetKeys(ctx context.Context, client kubernetes.Interface) error {
+	keys := join.SecretKeys{Client: client}
+	factory := informers.NewSharedInformerFactory(client, 0)
+	informer := factory.Core().V1().Nodes().Informer()
+	forget := func(object any) {
+		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+			object = unknown.Obj
+		}
+		node, ok := object.(*corev1.Node)
+		if !ok {
+			return
+		}
+		if err := keys.Forget(ctx, node.Name); err != nil && ctx.Err() == nil {
+			slog.Error("a deleted node's key could not be forgotten: no other machine can take its name", "node", node.Name, "error", err)
+		}
+	}
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: forget}); err != nil {
+		return err
+	}
+	factory.Start(ctx.Done())
+	<-ctx.Done()
+	factory.Shutdown()
+	return nil
+}

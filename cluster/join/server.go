@@ -1,0 +1,180 @@
+package join
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/skerry-os/skerry/cluster/pki"
+	"github.com/skerry-os/skerry/cluster/token"
+)
+
+// Keys remembers which name belongs to which key.
+type Keys interface {
+	// Bound returns the digest of the key that the name is bound to, or "".
+	Bound(ctx context.Context, name string) (string, error)
+	// Bind binds a name to a key. If somebody else was faster the key that
+	// the name is bound to now is returned.
+	Bind(ctx context.Context, name, key string) (string, error)
+}
+
+// Server answers machines that join.
+type Server struct {
+	ServerCA, ClientCA *pki.Authority
+	// Tokens returns those that are valid now.
+	Tokens func() ([]token.Token, error)
+	// Keys returns nil while the API server does not answer yet.
+	Keys func() Keys
+	// Cluster returns what every node is told; the certificates are left
+	// empty.
+	Cluster func() Response
+	Now     func() time.Time
+}
+
+// Handler puts the server before the API server's handlers.
+func (s *Server) Handler(next http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+caPath, s.ca)
+	mux.HandleFunc("POST "+nodesPath, s.nodes)
+	mux.HandleFunc(Prefix, func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "there is nothing here") })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, Prefix) {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) ca(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/x-pem-file")
+	w.Write(s.ServerCA.PEM())
+}
+
+func (s *Server) nodes(w http.ResponseWriter, r *http.Request) {
+	var request Request
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, largestMessage)).Decode(&request); err != nil {
+		refuse(w, http.StatusBadRequest, "the request cannot be read: "+err.Error())
+		return
+	}
+	csr, err := request.check()
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	keys := s.Keys()
+	if keys == nil {
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusServiceUnavailable, "the API server is starting")
+		return
+	}
+	switch err := s.admit(r.Context(), keys, request.Name, keyDigest(csr), bearer(r)); {
+	case errors.Is(err, errRefused):
+		slog.Warn("a node was refused", "name", request.Name, "from", r.RemoteAddr, "why", err)
+		refuse(w, http.StatusForbidden, err.Error())
+		return
+	case err != nil:
+		slog.Error("a node could not be admitted", "name", request.Name, "error", err)
+		refuse(w, http.StatusInternalServerError, "the server could not look up the node's key: see its log")
+		return
+	}
+	response, err := s.certify(request, csr.PublicKey)
+	if err != nil {
+		slog.Error("a node's certificates could not be made", "name", request.Name, "error", err)
+		refuse(w, http.StatusInternalServerError, "the server could not make the certificates: see its log")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(response)
+}
+
+// errRefused is wrapped by the reasons why a node is not let in.
+var errRefused = errors.New("refused")
+
+type refusal string
+
+func (r refusal) Error() string        { return string(r) }
+func (r refusal) Is(target error) bool { return target == errRefused }
+
+// admit decides whether the holder of a key may be the node of a name.
+func (s *Server) admit(ctx context.Context, keys Keys, name, key, bearer string) error {
+	bound, err := keys.Bound(ctx, name)
+	if err != nil {
+		return err
+	}
+	if bound == key {
+		return nil
+	}
+	if err := s.checkToken(bearer); err != nil {
+		return err
+	}
+	if bound == "" {
+		if bound, err = keys.Bind(ctx, name, key); err != nil {
+			return err
+		}
+	}
+	if bound != key {
+		return refusal("the name " + name + " belongs to another machine's key: use another name, or, if this machine replaces that one, " +
+			"`kubectl delete node " + name + "` first")
+	}
+	return nil
+}
+
+func (s *Server) checkToken(bearer string) error {
+	if bearer == "" {
+		return refusal("the server does not know this node's key yet: joining needs a token")
+	}
+	given, err := token.Parse(bearer)
+	if err != nil {
+		return refusal(err.Error())
+	}
+	valid, err := s.Tokens()
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, t := range valid { // all of them, for the time to tell nothing
+		found = t.Matches(given) || found
+	}
+	if !found {
+		return refusal("the token is not valid in this cluster: `skerry token list` on a server shows those that are")
+	}
+	return nil
+}
+
+func (s *Server) certify(r Request, public any) (Response, error) {
+	now := s.Now()
+	response := s.Cluster()
+	response.ClientCA = string(s.ClientCA.PEM())
+	for _, c := range []struct {
+		into    *string
+		ca      *pki.Authority
+		subject pki.Subject
+	}{
+		{&response.Kubelet, s.ClientCA, pki.Subject{Name: "system:node:" + r.Name, Groups: []string{"system:nodes"}}},
+		{&response.Proxy, s.ClientCA, pki.Subject{Name: "system:kube-proxy", Groups: []string{"skerry:node-network"}}},
+		{&response.Serving, s.ServerCA, pki.Subject{Name: r.Name, Hosts: append([]string{r.Name, "localhost", "127.0.0.1"}, r.Addresses...)}},
+	} {
+		certificate, err := c.ca.Sign(c.subject, public, now)
+		if err != nil {
+			return Response{}, err
+		}
+		*c.into = string(pki.EncodeCertificate(certificate))
+	}
+	return response, nil
+}
+
+func bearer(r *http.Request) string {
+	value, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return value
+}
+
+func refuse(w http.ResponseWriter, status int, why string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(failure{Error: why})
+}

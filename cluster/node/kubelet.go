@@ -1,0 +1,94 @@
+package node
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/skerry-os/skerry/cluster/container"
+	"github.com/skerry-os/skerry/cluster/join"
+	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+	"github.com/skerry-os/skerry/cluster/pki"
+)
+
+func (n *Node) kubeletFile() string { return n.run("kubelet.yaml") }
+
+// kubeletConfig is a KubeletConfiguration, see
+// https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/.
+func (n *Node) kubeletConfig(m *join.Response) map[string]any {
+	return map[string]any{
+		"apiVersion": "kubelet.config.k8s.io/v1beta1",
+		"kind":       "KubeletConfiguration",
+
+		"authentication": map[string]any{
+			"anonymous": map[string]any{"enabled": false},
+			"webhook":   map[string]any{"enabled": true},
+			"x509":      map[string]any{"clientCAFile": n.clientCAFile()},
+		},
+		"authorization":      map[string]any{"mode": "Webhook"},
+		"readOnlyPort":       0,
+		"tlsCertFile":        n.servingCertFile(),
+		"tlsPrivateKeyFile":  n.runKeyFile(),
+		"tlsMinVersion":      "VersionTLS12",
+		"healthzBindAddress": "127.0.0.1",
+
+		"containerRuntimeEndpoint": "unix://" + container.Socket(n.Config),
+		"cgroupDriver":             "cgroupfs",
+		"clusterDNS":               []string{m.ClusterDNS},
+		"clusterDomain":            m.ClusterDomain,
+		"staticPodPath":            n.AgentDir("pods"),
+		"failSwapOn":               false,
+		"protectKernelDefaults":    true,
+		"seccompDefault":           true,
+		"serializeImagePulls":      false,
+		"volumePluginDir":          n.AgentDir("volume-plugins"),
+		"registerWithTaints":       taints(n.NodeTaints),
+	}
+}
+
+// taints reads key=value:effect and key:effect, which config has checked.
+func taints(texts []string) []map[string]string {
+	list := make([]map[string]string, 0, len(texts))
+	for _, text := range texts {
+		pair, effect, _ := strings.Cut(text, ":")
+		key, value, _ := strings.Cut(pair, "=")
+		list = append(list, map[string]string{"key": key, "value": value, "effect": effect})
+	}
+	return list
+}
+
+func (n *Node) writeKubeletConfig(m *join.Response) error {
+	settings := n.kubeletConfig(m)
+	maps.Copy(settings, n.Kubelet)
+	contents, err := yaml.Marshal(settings)
+	if err != nil {
+		return fmt.Errorf("the kubelet's configuration: %w", err)
+	}
+	return pki.WriteFile(n.kubeletFile(), contents, 0o600)
+}
+
+func (n *Node) kubeletFlags() kube.Flags {
+	flags := kube.Flags{
+		"kubeconfig":        n.nodeKubeconfig(),
+		"hostname-override": n.NodeName,
+		"node-ip":           n.NodeIP,
+		"cert-dir":          n.RunFile("node", "pki"),
+	}
+	if len(n.NodeLabels) > 0 {
+		flags["node-labels"] = strings.Join(n.NodeLabels, ",")
+	}
+	return flags
+}
+
+func (n *Node) proxyFlags(m *join.Response) kube.Flags {
+	return kube.Flags{
+		"kubeconfig":           n.proxyKubeconfig(),
+		"hostname-override":    n.NodeName,
+		"proxy-mode":           "nftables",
+		"cluster-cidr":         m.ClusterCIDR,
+		"healthz-bind-address": "127.0.0.1:10256",
+		"metrics-bind-address": "127.0.0.1:10249",
+	}
+}

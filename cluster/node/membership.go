@@ -1,0 +1,212 @@
+package node
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/join"
+	"github.com/skerry-os/skerry/cluster/kubeconfig"
+	"github.com/skerry-os/skerry/cluster/pki"
+	"github.com/skerry-os/skerry/cluster/token"
+)
+
+// Files of a node. What is in the run folder is asked for anew after a boot.
+func (n *Node) keyFile() string         { return n.AgentDir("node.key") }
+func (n *Node) serverCAFile() string    { return n.AgentDir("server-ca.crt") }
+func (n *Node) run(name string) string  { return n.RunFile("node", name) }
+func (n *Node) clientCAFile() string    { return n.run("client-ca.crt") }
+func (n *Node) nodeKubeconfig() string  { return n.run("kubelet.kubeconfig") }
+func (n *Node) proxyKubeconfig() string { return n.run("proxy.kubeconfig") }
+func (n *Node) membershipFile() string  { return n.run("membership.json") }
+func (n *Node) servingCertFile() string { return n.run("serving.crt") }
+func (n *Node) runKeyFile() string      { return n.run("node.key") }
+
+// NodeKubeconfig is the file with which this machine's own programs speak as
+// the node.
+func NodeKubeconfig(c *config.Config) string { return c.RunFile("node", "kubelet.kubeconfig") }
+
+const (
+	firstPause = 200 * time.Millisecond // before a server is asked again
+	lastPause  = 5 * time.Second
+)
+
+// join asks the server for certificates until it has them. A node that was
+// restarted while its server is away goes on with those it has.
+func (n *Node) join(ctx context.Context) (*join.Response, error) {
+	key, err := pki.LoadOrMakeKey(n.keyFile())
+	if err != nil {
+		return nil, err
+	}
+	// Kubeconfigs name the key beside the certificates.
+	contents, err := os.ReadFile(n.keyFile())
+	if err != nil {
+		return nil, err
+	}
+	if err := pki.WriteFile(n.runKeyFile(), contents, 0o600); err != nil {
+		return nil, err
+	}
+	pause := firstPause
+	for {
+		n.Progress("joining the cluster")
+		response, err := n.ask(ctx, key.(*ecdsa.PrivateKey))
+		if err == nil {
+			return response, n.writeMembership(response)
+		}
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		if kept := n.keptMembership(); kept != nil && !errors.Is(err, join.ErrRefused) {
+			slog.Warn("the server does not answer: the node goes on with the certificates it has", "error", err)
+			return kept, nil
+		}
+		if errors.Is(err, join.ErrRefused) {
+			n.Progress("the server refused this node")
+			pause = lastPause
+		}
+		if pause >= lastPause/4 { // a server that starts at the same time takes a while
+			slog.Warn("joining the cluster", "server", n.joinURL(), "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-time.After(pause):
+		}
+		pause = min(pause*3/2, lastPause)
+	}
+}
+
+// joinURL is the server that the node asks.
+func (n *Node) joinURL() string {
+	if n.Role == config.Server {
+		return fmt.Sprintf("https://127.0.0.1:%d", config.Port)
+	}
+	return strings.TrimSuffix(n.Server, "/")
+}
+
+func (n *Node) ask(ctx context.Context, key *ecdsa.PrivateKey) (*join.Response, error) {
+	given, err := n.token()
+	if err != nil {
+		return nil, err
+	}
+	ca, err := n.serverCA(ctx, given)
+	if err != nil {
+		return nil, err
+	}
+	response, err := join.Client{Server: n.joinURL(), CA: ca, Token: given}.Join(ctx, n.NodeName, []string{n.NodeIP}, key)
+	if err != nil {
+		return nil, err
+	}
+	return &response, nil
+}
+
+// token is what the node joins with; on a server it is the server's own.
+func (n *Node) token() (string, error) {
+	if n.Role == config.Server && n.Server == "" {
+		contents, err := os.ReadFile(n.ServerDir("tokens", token.Server))
+		return strings.TrimSpace(string(contents)), err
+	}
+	return n.TokenValue()
+}
+
+// serverCA is the CA that the node believes. It learns it once, by its token.
+func (n *Node) serverCA(ctx context.Context, given string) ([]byte, error) {
+	if n.Role == config.Server && n.Server == "" {
+		ca, err := os.ReadFile(n.ServerDir("tls", "server-ca.crt"))
+		if err != nil {
+			return nil, err
+		}
+		return ca, pki.WriteFile(n.serverCAFile(), ca, 0o644)
+	}
+	ca, err := os.ReadFile(n.serverCAFile())
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return ca, err
+	}
+	if given == "" {
+		return nil, fmt.Errorf("%w: joining needs --token or --token-file", join.ErrRefused)
+	}
+	parsed, err := token.Parse(given)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", join.ErrRefused, err)
+	}
+	if ca, err = join.FetchCA(ctx, n.joinURL(), parsed); err != nil {
+		return nil, err
+	}
+	return ca, pki.WriteFile(n.serverCAFile(), ca, 0o644)
+}
+
+func (n *Node) writeMembership(r *join.Response) error {
+	for path, contents := range map[string]string{
+		n.clientCAFile():     r.ClientCA,
+		n.run("kubelet.crt"): r.Kubelet,
+		n.run("proxy.crt"):   r.Proxy,
+		n.servingCertFile():  r.Serving,
+	} {
+		if err := pki.WriteFile(path, []byte(contents), 0o644); err != nil {
+			return err
+		}
+	}
+	for name, path := range map[string]string{"kubelet": n.nodeKubeconfig(), "proxy": n.proxyKubeconfig()} {
+		file := kubeconfig.File{Server: n.apiURL(), CA: n.serverCAFile(), Certificate: n.run(name + ".crt"), Key: n.runKeyFile()}
+		if err := file.Write(path); err != nil {
+			return err
+		}
+	}
+	contents, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return pki.WriteFile(n.membershipFile(), contents, 0o600)
+}
+
+// apiURL is where the node's programs find the API server.
+func (n *Node) apiURL() string { return n.joinURL() }
+
+// keptMembership is what an earlier process was told, while it is valid.
+func (n *Node) keptMembership() *join.Response {
+	contents, err := os.ReadFile(n.membershipFile())
+	if err != nil {
+		return nil
+	}
+	var kept join.Response
+	if json.Unmarshal(contents, &kept) != nil {
+		return nil
+	}
+	if certificate, err := parseOne(kept.Kubelet); err != nil || time.Now().After(certificate.NotAfter) {
+		return nil
+	}
+	return &kept
+}
+
+func parseOne(text string) (*x509.Certificate, error) {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return nil, errors.New("no certificate")
+	}
+	return x509.ParseCertificate(block.Bytes)
+}
+
+// renew asks for new certificates at two thirds of their life. The components
+// read the files again by themselves.
+func (n *Node) renew(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pki.CertificateLife * 2 / 3):
+		}
+		if _, err := n.join(ctx); err != nil {
+			slog.Error("the node's certificates could not be renewed", "error", err)
+		}
+	}
+}

@@ -1,0 +1,93 @@
+// Package node is a node of a cluster in one process: kubelet, kube-proxy and
+// the network of the Pods. containerd has a process of its own.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/container"
+	"github.com/skerry-os/skerry/cluster/kubeconfig"
+	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+	"github.com/skerry-os/skerry/cluster/network"
+)
+
+// Node is a machine that runs Pods.
+type Node struct {
+	*config.Config
+	// Progress is told what the node is doing.
+	Progress func(step string)
+}
+
+// Run joins the cluster and runs Pods until ctx ends or a part fails. The Pods
+// go on without it.
+func (n *Node) Run(ctx context.Context) error {
+	if err := prepareKernel(ctx); err != nil {
+		return err
+	}
+	membership, err := n.join(ctx)
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	if err := n.writeKubeletConfig(membership); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { n.renew(ctx); return nil })
+	group.Go(func() error {
+		n.Progress("waiting for containerd")
+		if err := waitForSocket(ctx, container.Socket(n.Config)); err != nil {
+			return nil
+		}
+		n.Progress("starting the kubelet")
+		return kube.Kubelet(ctx, n.kubeletFile(), n.kubeletFlags())
+	})
+	group.Go(func() error { return kube.Proxy(ctx, n.proxyFlags(membership)) })
+	group.Go(func() error {
+		_, client, err := kubeconfig.Client(n.proxyKubeconfig())
+		if err != nil {
+			return err
+		}
+		return network.Network{
+			Node: n.NodeName, Address: net.ParseIP(n.NodeIP), Kubeconfig: n.proxyKubeconfig(), Client: client,
+			CIDR: membership.ClusterCIDR, Backend: membership.FlannelBackend,
+			CNIDir: container.CNIConfigDir(n.Config), StateDir: n.RunFile("network"),
+		}.Run(ctx)
+	})
+	return group.Wait()
+}
+
+// waitForSocket waits until somebody listens at a socket.
+func waitForSocket(ctx context.Context, path string) error {
+	for {
+		connection, err := net.DialTimeout("unix", path, time.Second)
+		if err == nil {
+			return connection.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+var errNotRoot = errors.New("a node needs root: it makes namespaces, mounts and control groups")
+
+// Check tells what this machine lacks for a node.
+func Check() error {
+	if os.Geteuid() != 0 {
+		return errNotRoot
+	}
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
+		return fmt.Errorf("a node needs control groups version 2 at /sys/fs/cgroup: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+// Package notify tells whoever supervises this program how it is doing, by
+// sd_notify(3): the node agent of an image, or systemd.
+package notify
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// Supervisor is who started this program, or nobody.
+type Supervisor struct {
+	watchdog time.Duration // 0 if none is wanted
+}
+
+// FromEnvironment finds the supervisor.
+func FromEnvironment() *Supervisor {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		slog.Warn("the watchdog's interval cannot be read", "error", err)
+	}
+	return &Supervisor{watchdog: interval}
+}
+
+func (s *Supervisor) send(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		slog.Warn("the supervisor could not be told", "error", err)
+	}
+}
+
+// Status says what is being done, in a few words.
+func (s *Supervisor) Status(text string) {
+	slog.Info("status", "now", text)
+	s.send("STATUS=" + text)
+}
+
+// Ready says that the program does what it is for.
+func (s *Supervisor) Ready(text string) {
+	slog.Info("ready", "now", text)
+	s.send("STATUS=" + text + "\n" + daemon.SdNotifyReady)
+}
+
+// Stopping says that the program ends.
+func (s *Supervisor) Stopping() { s.send(daemon.SdNotifyStopping) }
+
+// Watchdog says that the program is alive, until ctx ends.
+func (s *Supervisor) Watchdog(ctx context.Context) error {
+	if s.watchdog == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	ticker := time.NewTicker(s.watchdog / 3)
+	defer ticker.Stop()
+	for {
+		s.send(daemon.SdNotifyWatchdog)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}

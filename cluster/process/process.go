@@ -1,0 +1,131 @@
+// Package process runs parts of a server in processes of their own: the same
+// program with other arguments.
+//
+// A child reads its settings from a pipe that its parent holds open. The end
+// of the pipe tells the child that the parent is gone, however that came
+// about, and to stop: no part is ever left behind alone.
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/skerry-os/skerry/cluster/config"
+)
+
+// settingsFD is where a child finds its settings: after standard error.
+const settingsFD = 3
+
+const (
+	stopTimeout = 20 * time.Second // from SIGTERM to SIGKILL
+	firstPause  = time.Second      // before a part is started again
+	lastPause   = 30 * time.Second
+	longEnough  = time.Minute // a run after which the pauses begin anew
+)
+
+// Part is a part of a server with a process of its own.
+type Part struct {
+	Name        string   // the hidden command that runs it
+	Environment []string // more variables, as in GOGC=50
+}
+
+// Run keeps a part running until ctx ends: a part that ends by itself is
+// started again after a pause that grows.
+func (p Part) Run(ctx context.Context, c *config.Config) error {
+	pause := firstPause
+	for {
+		began := time.Now()
+		err := p.once(ctx, c)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(began) > longEnough {
+			pause = firstPause
+		}
+		slog.Error("a part of the server ended", "part", p.Name, "error", err, "restart in", pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+func (p Part) once(ctx context.Context, c *config.Config) error {
+	settings, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer writer.Close()
+	self, err := os.Executable()
+	if err != nil {
+		reader.Close()
+		return err
+	}
+	cmd := exec.CommandContext(ctx, self, p.Name)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{reader}
+	cmd.Env = append(withoutNotify(os.Environ()), p.Environment...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = stopTimeout
+	err = cmd.Start()
+	reader.Close()
+	if err != nil {
+		return err
+	}
+	// Larger than a pipe's buffer it waits until the child reads, or is gone.
+	if _, err := writer.Write(append(settings, '\n')); err != nil {
+		cmd.Process.Kill()
+	}
+	err = cmd.Wait()
+	if err == nil {
+		return errors.New("it ended without an error")
+	}
+	return err
+}
+
+// withoutNotify keeps from a child what belongs to its parent: only that one
+// speaks to the supervisor of the whole.
+func withoutNotify(environment []string) []string {
+	var kept []string
+	for _, variable := range environment {
+		if !strings.HasPrefix(variable, "NOTIFY_SOCKET=") && !strings.HasPrefix(variable, "WATCHDOG_") {
+			kept = append(kept, variable)
+		}
+	}
+	return kept
+}
+
+// Settings reads what a parent told its child, and returns a context that ends
+// with the parent.
+func Settings(ctx context.Context) (context.Context, *config.Config, error) {
+	pipe := os.NewFile(settingsFD, "settings")
+	if pipe == nil {
+		return nil, nil, errors.New("this command is started by `skerry server` and `skerry agent` only")
+	}
+	decoder := json.NewDecoder(pipe)
+	c := new(config.Config)
+	if err := decoder.Decode(c); err != nil {
+		return nil, nil, fmt.Errorf("this command is started by `skerry server` and `skerry agent` only: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		io.Copy(io.Discard, pipe)
+	}()
+	return ctx, c, nil
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skerry-os/skerry/cluster"
+	"github.com/skerry-os/skerry/cluster/container"
+	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+	"github.com/skerry-os/skerry/cluster/node"
+	"github.com/skerry-os/skerry/cluster/process"
+)
+
+// run executes a command line.
+func run(ctx context.Context, args []string) error {
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime})))
+	root := &cobra.Command{
+		Use:   "skerry",
+		Short: "Kubernetes in one file",
+		Long: `skerry is Kubernetes in one file: a control plane, a node, or both.
+
+  skerry server                                  the first machine: control plane and node
+  skerry token                                   what others join with
+  skerry agent --server URL --token-file FILE    another machine: a node`,
+		Version:       kube.Version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(serverCommand(), agentCommand(), kubectlCommand(), tokenCommand(), nodeCommand(), containerdCommand())
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
+}
+
+// withoutTime leaves the time of a line to whoever keeps the lines.
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey && len(groups) == 0 {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// The two commands below are how a server or agent starts its parts.
+
+func nodeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: cluster.NodePart, Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, c, err := process.Settings(cmd.Context())
+			if err != nil {
+				return err
+			}
+			part := &node.Node{Config: c, Progress: func(step string) { slog.Info("node", "now", step) }}
+			return part.Run(ctx)
+		},
+	}
+}
+
+func containerdCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: cluster.ContainerdPart, Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, c, err := process.Settings(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return container.Run(ctx, c)
+		},
+	}
+}
