@@ -33,6 +33,9 @@ func init() {
 	gitTreeState = "clean"
 	gitMajor, gitMinor, _ = strings.Cut(strings.TrimPrefix(gitVersion, "v"), ".")
 	gitMinor, _, _ = strings.Cut(gitMinor, ".")
+	if err := version.SetDynamicVersion(gitVersion); err != nil {
+		panic(err) // it is compared with gitVersion
+	}
 }
 
 func moduleVersion(path, otherwise string) string {
