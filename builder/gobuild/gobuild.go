@@ -25,8 +25,10 @@ import (
 // Program names a command of the repository and what it is compiled for.
 type Program struct {
 	Source  string // root folder of the repository
-	Package string // e.g. ./cmd/agent
+	Package string // e.g. ./cmd/agent, or a package of a module that go.mod names as a tool
 	GOARCH  string
+	Tags    []string // build tags
+	C       *C       // what its C is compiled with; nil for a program without
 }
 
 // variables say where the go command finds toolchain, modules and caches. No
@@ -37,8 +39,34 @@ var variables = []string{"HOME", "XDG_*", "TMPDIR", "GOPATH", "GOROOT", "GOENV",
 
 // Build compiles the program, static and stripped, to output.
 func (p Program) Build(ctx context.Context, output string) error {
-	_, err := p.run(ctx, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", output, p.Package)
-	return err
+	flags := "-ldflags=-s -w -buildid="
+	if p.C != nil {
+		plain, remove, err := p.C.plainName()
+		if err != nil {
+			return err
+		}
+		defer remove()
+		p.C = plain
+		flags += " -linkmode=external '-extldflags=" + p.C.linkFlags(output) + "'"
+	}
+	args := slices.Concat([]string{"build", "-trimpath", "-buildvcs=false", flags}, p.tags(), []string{"-o", output, p.Package})
+	if _, err := p.run(ctx, args...); err != nil || p.C == nil {
+		return err
+	}
+	return p.C.checkLinked(ctx, p.GOARCH, output)
+}
+
+// tags returns the flag for the build tags, if there are any. The C library
+// cannot look up users and hosts in a static program: Go does both.
+func (p Program) tags() []string {
+	tags := p.Tags
+	if p.C != nil {
+		tags = slices.Concat(tags, []string{"netgo", "osusergo"})
+	}
+	if len(tags) == 0 {
+		return nil
+	}
+	return []string{"-tags=" + strings.Join(tags, ",")}
 }
 
 // Version returns what `go version` says: the toolchain is part of what a
@@ -76,7 +104,14 @@ func (p Program) Fingerprint(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintf(sum, "%q %q %q\n", toolchain, p.Package, p.GOARCH)
+	fmt.Fprintf(sum, "%q %q %q %q\n", toolchain, p.Package, p.GOARCH, p.tags())
+	if p.C != nil {
+		compiler, err := p.C.fingerprint(ctx, p.GOARCH)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(sum, "C %q %q\n", compiler, p.C.Key)
+	}
 	// They pin the modules, and go.mod has the language version and GODEBUG.
 	for _, name := range []string{"go.mod", "go.sum"} {
 		contents, err := os.ReadFile(filepath.Join(p.Source, name))
@@ -85,8 +120,8 @@ func (p Program) Fingerprint(ctx context.Context) (string, error) {
 		}
 		fmt.Fprintf(sum, "%s %x\n", name, sha256.Sum256(contents))
 	}
-	out, err := p.run(ctx, "list", "-deps",
-		"-json=ImportPath,Dir,Standard,Module,GoFiles,CgoFiles,CFiles,HFiles,SFiles,SysoFiles,EmbedFiles", p.Package)
+	out, err := p.run(ctx, slices.Concat([]string{"list", "-deps",
+		"-json=ImportPath,Dir,Standard,Module,GoFiles,CgoFiles,CFiles,HFiles,SFiles,SysoFiles,EmbedFiles"}, p.tags(), []string{p.Package})...)
 	if err != nil {
 		return "", err
 	}
@@ -121,8 +156,15 @@ func (p Program) run(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := hosttool.Command(ctx, variables, "go", args...)
 	cmd.Dir = p.Source
 	// An empty value would leave the word to the file of `go env -w`.
-	cmd.Env = append(cmd.Env, "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+p.GOARCH,
+	cmd.Env = append(cmd.Env, "GOOS=linux", "GOARCH="+p.GOARCH,
 		"GOFLAGS=-trimpath", "GOAMD64=v1", "GOARM64=v8.0", "GOFIPS140=off", "GOWORK=off")
+	if p.C == nil {
+		cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
+	} else if settings, err := p.C.environment(ctx, p.GOARCH); err != nil {
+		return nil, err
+	} else {
+		cmd.Env = append(cmd.Env, settings...)
+	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

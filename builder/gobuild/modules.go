@@ -3,6 +3,7 @@ package gobuild
 import (
 	"debug/buildinfo"
 	"fmt"
+	"runtime/debug"
 )
 
 // Module is a Go module that a program was built from.
@@ -12,14 +13,20 @@ type Module struct {
 	Sum     string `json:"sum"`
 }
 
-// Modules returns the modules recorded in a compiled program, its own left out.
+// Modules returns the modules recorded in a compiled program, this repository
+// left out.
 func Modules(program string) ([]Module, error) {
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
 		return nil, fmt.Errorf("read the module list of %s: %w", program, err)
 	}
 	var modules []Module
-	for _, dep := range info.Deps {
+	deps := info.Deps
+	// A module has a checksum; what was compiled from a folder has none.
+	if info.Main.Sum != "" {
+		deps = append([]*debug.Module{&info.Main}, deps...)
+	}
+	for _, dep := range deps {
 		if dep.Replace != nil {
 			dep = dep.Replace
 		}
