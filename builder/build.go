@@ -15,6 +15,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/skerry-os/skerry/builder/board"
@@ -50,9 +51,10 @@ type build struct {
 	unpacked      map[string]string // folders by package name
 
 	// programs
-	agent   string // the compiled agent
-	kernel  *kernel.Package
-	modules *kernel.Modules
+	agent    string     // the compiled agent
+	compiled []artifact // the board's Go programs, in its order
+	kernel   *kernel.Package
+	modules  *kernel.Modules
 
 	// artifacts; each is a file in the cache with what it depends on
 	erofsVersion string
@@ -98,12 +100,15 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 		return nil, err
 	}
 	defer release()
+	// The plan says which programs there are to compile.
+	if err := p.Run(ctx, []progress.Task{{Name: "plan", Run: b.plan}}); err != nil {
+		return nil, err
+	}
 	var result *Result
-	err = p.Run(ctx, []progress.Task{
-		{Name: "plan", Run: b.plan},
+	err = p.Run(ctx, slices.Concat([]progress.Task{
 		{Name: "packages", Run: b.fetchPackages},
 		{Name: "unpack", Run: b.unpackPackages},
-		{Name: "agent", Run: b.compileAgent},
+	}, b.compileTasks(), []progress.Task{
 		{Name: "modules", Run: b.extractModules},
 		{Name: "root", Run: b.makeRoot},
 		{Name: "initramfs", Run: b.makeInitramfs},
@@ -113,7 +118,7 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 			result, err = b.publish(ctx, s)
 			return err
 		}},
-	})
+	}))
 	if err != nil {
 		return nil, err
 	}

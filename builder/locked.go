@@ -48,7 +48,7 @@ func lockedPackages(file string, want *board.Board) (packages []debian.Package, 
 			kernels = append(kernels, p.Name)
 		}
 	}
-	for _, name := range namedPackages(want) {
+	for _, name := range slices.Concat(namedPackages(want), sysrootPackages(want)) {
 		if !recorded[name] {
 			missing = append(missing, name)
 		}

@@ -139,6 +139,9 @@ func (b *build) resolve(ctx context.Context, fetcher debian.Fetcher) (packages [
 	for _, name := range namedPackages(b.board) {
 		requests = append(requests, debian.Request{Name: name, Alone: !isProgram(b.board, name)})
 	}
+	for _, name := range sysrootPackages(b.board) {
+		requests = append(requests, debian.Request{Name: name, Alone: true})
+	}
 	packages, err = archive.Resolve(requests)
 	return packages, image.Name, err
 }

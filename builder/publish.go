@@ -165,7 +165,7 @@ func (b *build) manifest(ctx context.Context) (*release.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	modules, err := gobuild.Modules(b.agent)
+	modules, err := b.goModules()
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/skerry-os/skerry/builder/cache"
 	"github.com/skerry-os/skerry/builder/elfdeps"
 	"github.com/skerry-os/skerry/builder/erofs"
-	"github.com/skerry-os/skerry/builder/gobuild"
 	"github.com/skerry-os/skerry/builder/hosttool"
 	"github.com/skerry-os/skerry/builder/kernel"
 	"github.com/skerry-os/skerry/builder/progress"
@@ -39,24 +38,6 @@ var rootTime = time.Unix(0, 0)
 // namespace is what identifiers of file systems and partitions are derived
 // from: they must be the same in every build of a board.
 var namespace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://skerry.dev/"))
-
-// compileAgent builds the node agent for the board.
-func (b *build) compileAgent(ctx context.Context, shown *progress.Step) error {
-	program := gobuild.Program{Source: b.Source, Package: "./cmd/agent", GOARCH: b.board.Architecture}
-	fingerprint, err := program.Fingerprint(ctx)
-	if err != nil {
-		return err
-	}
-	made, err := b.file(ctx, shown, "agent", cache.NewKey("agent", 1).Add("sources", fingerprint), func(path string) error {
-		return program.Build(ctx, path)
-	})
-	if err != nil {
-		return err
-	}
-	b.agent = made.Path
-	shown.Detail("%s", progress.Size(size(b.agent)))
-	return nil
-}
 
 // extractModules decompresses the kernel's modules.
 func (b *build) extractModules(ctx context.Context, shown *progress.Step) error {
@@ -177,6 +158,11 @@ func (b *build) rootTree() (*tree.Tree, error) {
 	if err := b.addAgent(root); err != nil {
 		return nil, err
 	}
+	for i, program := range b.board.Go {
+		if err := root.AddSource(program.File, 0o755, b.compiled[i].Path); err != nil {
+			return nil, err
+		}
+	}
 	if err := b.addPrograms(root); err != nil {
 		return nil, err
 	}
@@ -227,6 +213,9 @@ func (b *build) addPrograms(root *tree.Tree) error {
 	for _, p := range b.packages {
 		if p.Name == b.kernelPackage || slices.Contains(b.board.Firmware, p.Name) {
 			continue // thousands of files, and no program
+		}
+		if slices.Contains(sysrootPackages(b.board), p.Name) && !isProgram(b.board, p.Name) {
+			continue // for the compiler, not for the image
 		}
 		files := tree.New()
 		if err := files.AddHostDir(b.unpacked[p.Name]); err != nil {

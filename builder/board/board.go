@@ -37,6 +37,8 @@ type Board struct {
 	Bootloader Bootloader `yaml:"bootloader" required:"true"`
 	// Programs of packages in the root, with the libraries they need.
 	Programs []Program `yaml:"programs"`
+	// Go programs that are compiled into the root.
+	Go []GoProgram `yaml:"go"`
 	// Packages that are searched for the firmware files that the modules ask for.
 	Firmware []string `yaml:"firmware" jsonschema:"pattern=^[a-z0-9][a-z0-9.+-]+$"`
 	// The disk image.
@@ -94,6 +96,20 @@ type Program struct {
 	Files []string `yaml:"files" required:"true" jsonschema:"minItems=1,pattern=^/"`
 }
 
+// GoProgram is a command that is compiled into the root.
+type GoProgram struct {
+	// What is compiled: a folder of the repository, as in ./cmd/skerry, or a package of a module that go.mod names as a tool.
+	Package string `yaml:"package" required:"true" jsonschema:"pattern=^[A-Za-z0-9.][A-Za-z0-9._~/-]*$"`
+	// Absolute path of the program in the root.
+	File string `yaml:"file" required:"true" jsonschema:"pattern=^/"`
+	// Build tags (go help buildconstraint).
+	Tags []string `yaml:"tags" jsonschema:"pattern=^[A-Za-z0-9_.]+$"`
+	// Compile C too, with the host's cross compiler and the libraries of the board's Debian release, all linked in.
+	CGO bool `yaml:"cgo"`
+	// Packages with the headers and static libraries that its C needs beside libc's, as in libseccomp-dev.
+	Libraries []string `yaml:"libraries" jsonschema:"pattern=^[a-z0-9][a-z0-9.+-]+$"`
+}
+
 // TableGPT is a GUID partition table.
 const TableGPT = "gpt"
 
@@ -115,6 +131,8 @@ type Overlay struct {
 	Description string `yaml:"description" required:"true" jsonschema:"minLength=1"`
 	// Programs of packages in the root, with the libraries they need.
 	Programs []Program `yaml:"programs"`
+	// Go programs that are compiled into the root.
+	Go []GoProgram `yaml:"go"`
 	// Packages that are searched for the firmware files that the modules ask for.
 	Firmware []string `yaml:"firmware" jsonschema:"pattern=^[a-z0-9][a-z0-9.+-]+$"`
 	// Additions to the kernel's command line.

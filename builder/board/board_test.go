@@ -118,6 +118,15 @@ func TestWrongBoardsAreExplained(t *testing.T) {
 		{"[base]", "[unfinished]", `:14:12: overlays[0]: found "unfinished": there is no overlays/unfinished/overlay.yaml`},
 		{"overlays: [base]", "overlays: [base]\nprograms: [{package: a1, files: [/usr/bin/*]}]", `:15:34: programs[0].files[0]: found "/usr/bin/*": the absolute path of one file belongs here, as in /usr/sbin/mke2fs`},
 		{"overlays: [base]", "overlays: [base]\nfirmware: [a]", `:15:12: firmware[0]: found "a": the name of a Debian package belongs here`},
+		{"overlays: [base]", "overlays: [base]\ngo: [{package: cmd/skerry, file: /a}]", `:15:16: go[0].package: found "cmd/skerry": a folder of the repository or a package of a module belongs here, as in ./cmd/skerry or github.com/opencontainers/runc`},
+		{"overlays: [base]", "overlays: [base]\ngo: [{package: ./cmd/nothing, file: /a}]", `:15:16: go[0].package: found "./cmd/nothing": there is no folder cmd/nothing`},
+		{"overlays: [base]", "overlays: [base]\ngo: [{package: ./cmd/../x, file: /a}]", `:15:16: go[0].package: found "./cmd/../x": a folder of the repository or a package of a module belongs here, as in ./cmd/skerry or github.com/opencontainers/runc`},
+		{"overlays: [base]", "overlays: [base]\ngo: [{package: example.com/..., file: /a}]", `:15:16: go[0].package: found "example.com/...": a folder of the repository or a package of a module belongs here, as in ./cmd/skerry or github.com/opencontainers/runc`},
+		{"overlays: [base]", "overlays: [base]\ngo: [{package: example.com/x@latest, file: /a}]", `:15:16: go[0].package: found "example.com/x@latest": a folder of the repository or a package of a module belongs here, as in ./cmd/skerry or github.com/opencontainers/runc`},
+		{"overlays: [base]", "overlays: [base]\ngo: [{package: example.com/x, file: a}]", `:15:37: go[0].file: found "a": the absolute path of one file belongs here, as in /usr/sbin/mke2fs`},
+		{"overlays: [base]", "overlays: [base]\ngo: [{package: example.com/x, file: /a}, {package: example.com/y, file: /a}]", `:15:73: go[1].file: found "/a" twice: keep one`},
+		{"overlays: [base]", "overlays: [base]\ngo: [{package: example.com/x, file: /a, tags: [\"a,b\"]}]", `:15:48: go[0].tags[0]: found "a,b": a build tag belongs here, as in seccomp`},
+		{"overlays: [base]", "overlays: [base]\ngo: [{package: example.com/x, file: /a, libraries: [libc6-dev]}]", `:15:52: go[0].libraries: without cgo: true nothing is linked with them`},
 	} {
 		text := strings.Replace(small, test.old, test.new, 1)
 		if text == small {

@@ -64,6 +64,7 @@ func (c checks) board(b *Board) {
 	}
 	c.bootloader(&b.Bootloader)
 	c.programs(b.Programs)
+	c.goPrograms(b.Go)
 	c.firmware(b.Firmware)
 	c.disk(&b.Disk)
 	c.notEmpty("overlays", len(b.Overlays))
@@ -81,6 +82,7 @@ func (c checks) board(b *Board) {
 func (c checks) overlay(o *Overlay) {
 	c.description(o.Description)
 	c.programs(o.Programs)
+	c.goPrograms(o.Go)
 	c.firmware(o.Firmware)
 	c.arguments(o.Kernel.Arguments)
 	c.modules(o.Modules)

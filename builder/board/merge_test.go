@@ -11,6 +11,7 @@ func TestOverlaysAddToABoardAndLeaveItAsItIs(t *testing.T) {
 		return &Board{
 			Name:     "x86_64",
 			Programs: []Program{{Package: "a", Files: []string{"/a"}}},
+			Go:       []GoProgram{{Package: "./a", File: "/ga"}},
 			Firmware: []string{"f"},
 			Kernel:   Kernel{Package: "k", Arguments: []string{"one"}},
 			Modules:  Modules{Initramfs: []string{"i"}, Root: []string{"r"}},
@@ -19,11 +20,12 @@ func TestOverlaysAddToABoardAndLeaveItAsItIs(t *testing.T) {
 	b := plain()
 	got := b.With([]*Overlay{
 		{Programs: []Program{{Package: "b", Files: []string{"/b"}}}, Kernel: OverlayKernel{Arguments: []string{"two"}}},
-		{Firmware: []string{"g"}, Kernel: OverlayKernel{Arguments: []string{"three"}}, Modules: Modules{Initramfs: []string{"j"}, Root: []string{"s"}}},
+		{Go: []GoProgram{{Package: "./b", File: "/gb"}}, Firmware: []string{"g"}, Kernel: OverlayKernel{Arguments: []string{"three"}}, Modules: Modules{Initramfs: []string{"j"}, Root: []string{"s"}}},
 	})
 	want := &Board{
 		Name:     "x86_64",
 		Programs: []Program{{Package: "a", Files: []string{"/a"}}, {Package: "b", Files: []string{"/b"}}},
+		Go:       []GoProgram{{Package: "./a", File: "/ga"}, {Package: "./b", File: "/gb"}},
 		Firmware: []string{"f", "g"},
 		Kernel:   Kernel{Package: "k", Arguments: []string{"one", "two", "three"}},
 		Modules:  Modules{Initramfs: []string{"i", "j"}, Root: []string{"r", "s"}},
