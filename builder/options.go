@@ -18,6 +18,7 @@ type Options struct {
 	Version  string   // of the release; from git if empty
 	Config   string   // node config to put on partition boot; none if empty
 	Overlays []string // besides those of the board
+	Without  []string // overlays of the board that are left out
 	Output   string   // folder for the release's files
 	Formats  []string // of the disk image, from Formats; "img" if empty
 	Release  bool     // compress the root as small as it gets, for publishing

@@ -34,7 +34,14 @@ func (b *build) plan(ctx context.Context, shown *progress.Step) error {
 			return fmt.Errorf("overlay %s is in every image for board %s: leave out --overlay %s", name, b.board.Name, name)
 		}
 	}
-	for _, name := range slices.Concat(b.board.Overlays, b.Overlays) {
+	for _, name := range b.Without {
+		if !slices.Contains(b.board.Overlays, name) {
+			return fmt.Errorf("overlay %s is not in images for board %s, which have %s: leave out --without %s",
+				name, b.board.Name, strings.Join(b.board.Overlays, ", "), name)
+		}
+	}
+	kept := slices.DeleteFunc(slices.Clone(b.board.Overlays), func(name string) bool { return slices.Contains(b.Without, name) })
+	for _, name := range slices.Concat(kept, b.Overlays) {
 		overlay, err := board.LoadOverlay(source, name)
 		if err != nil {
 			return err

@@ -44,9 +44,16 @@ func phaseFailed(p status.Phase, err error, advice string) string {
 	return line
 }
 
-// nodeUp is the last line of a good boot.
+// nodeUp is the last line of a good boot. It ends in what the service says that
+// the node is for.
 func nodeUp(s status.Status) string {
-	return fmt.Sprintf("skerry: node up: %s %s release %s slot %s", orNone(s.Hostname, "no name"), addresses(s), orNone(s.Release, "unknown"), orNone(s.Slot, "unknown"))
+	line := fmt.Sprintf("skerry: node up: %s %s release %s slot %s", orNone(s.Hostname, "no name"), addresses(s), orNone(s.Release, "unknown"), orNone(s.Slot, "unknown"))
+	for _, service := range s.Services {
+		if service.Main && service.Status != "" {
+			line += ": " + clean(service.Status)
+		}
+	}
+	return line
 }
 
 func orNone(s, none string) string {
@@ -81,11 +88,11 @@ func addressList[T fmt.Stringer](prefixes []netip.Prefix, part func(netip.Prefix
 	return global
 }
 
-// bootTimes says where the boot's time went. Waiting for the network is not the
-// agent's doing and stands aside.
+// bootTimes says where the boot's time went. Waiting for the network and for
+// services is not the agent's doing and stands aside.
 func bootTimes(s status.Status) string {
-	return fmt.Sprintf("boot: kernel %.2f s, agent %.2f s (network %.2f s aside)",
-		s.KernelTime.Seconds(), s.AgentTime.Seconds(), s.NetworkWait.Seconds())
+	return fmt.Sprintf("boot: kernel %.2f s, agent %.2f s (network %.2f s, services %.2f s aside)",
+		s.KernelTime.Seconds(), s.AgentTime.Seconds(), s.NetworkWait.Seconds(), s.ServiceWait.Seconds())
 }
 
 // block is the status as a serial line shows it before the last line of a boot.

@@ -35,6 +35,9 @@ func (n *node) applyConfig(context.Context) error {
 			problem = errors.Join(problem, err)
 		}
 	}
+	if err := writeClusterConfig(clusterFile, n.config.Cluster); err != nil {
+		problem = errors.Join(problem, err)
+	}
 	return problem
 }
 

@@ -32,8 +32,8 @@ func (n *node) nodeUp(ctx context.Context) {
 	if n.supervisor != nil && n.supervisor.WaitReady(ctx) == nil {
 		n.status.Clear("services") // some may have needed longer than their phase
 		n.status.Update(func(s *status.Status) {
-			s.NetworkWait = n.networkWait
-			s.AgentTime = uptime() - n.KernelTime - n.networkWait
+			s.NetworkWait, s.ServiceWait = n.networkWait, uptime()-n.servicesStarted
+			s.AgentTime = n.servicesStarted - n.KernelTime - n.networkWait
 		})
 		n.measureMemory()
 		n.console.NodeUp()

@@ -121,8 +121,9 @@ const (
 	idleBound = time.Minute
 )
 
-// serviceWait is how long a boot waits for its services before it goes on.
-const serviceWait = 2 * time.Minute
+// serviceWait is how long a boot waits for its services before it goes on. A
+// cluster's first start takes half a minute on a small board.
+const serviceWait = 5 * time.Minute
 
 // startServices starts what the image lists and waits until all is ready.
 func (n *node) startServices(ctx context.Context) error {
@@ -146,6 +147,7 @@ func (n *node) startServices(ctx context.Context) error {
 	if err := n.supervisor.Start(n.life); err != nil {
 		return err
 	}
+	n.servicesStarted = uptime()
 	wait, cancel := context.WithTimeout(ctx, serviceWait)
 	defer cancel()
 	return n.supervisor.WaitReady(wait)
@@ -158,7 +160,7 @@ func (n *node) showService(changed service.Status) {
 	} else {
 		n.status.Clear("service " + changed.Name)
 	}
-	shown := status.Service{Name: changed.Name, State: changed.State.String(), Status: changed.Text}
+	shown := status.Service{Name: changed.Name, State: changed.State.String(), Status: changed.Text, Main: changed.Main}
 	n.status.Update(func(s *status.Status) {
 		services := make([]status.Service, 0, len(s.Services)+1)
 		found := false

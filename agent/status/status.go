@@ -29,8 +29,9 @@ type Status struct {
 	Boot      uint64 // number of this boot, counted on data from 1
 
 	KernelTime  time.Duration // from the kernel's start to the agent's
-	AgentTime   time.Duration // from the agent's start to the end of the phases, NetworkWait not included
+	AgentTime   time.Duration // from the agent's start to the node's being up, the waits not included
 	NetworkWait time.Duration // spent waiting for the network to answer
+	ServiceWait time.Duration // spent waiting for the services to be ready
 	AgentMemory int64         // bytes the agent has in memory, its program included
 
 	ClockSynchronised bool
@@ -50,6 +51,7 @@ type Service struct {
 	Name   string
 	State  string // as running, starting, failed
 	Status string // the last STATUS= the service itself sent
+	Main   bool   // the node exists for it
 }
 
 // Problem is something that is wrong now.

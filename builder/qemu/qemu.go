@@ -103,7 +103,7 @@ func (m Machine) Command() ([]string, error) {
 		return nil, err
 	}
 	cpu, accel := p.cpu, "tcg,thread=multi"
-	if m.GOARCH == runtime.GOARCH && writable("/dev/kvm") {
+	if m.GOARCH == runtime.GOARCH && writable("/dev/kvm") && virtualizes("/proc/cpuinfo") {
 		cpu, accel = "host", "kvm"
 	}
 	args := []string{p.program, "-nodefaults", "-no-user-config",
@@ -194,6 +194,26 @@ func firstFile(names []string) (string, error) {
 		return "", fmt.Errorf("firmware %s is not installed: run `make deps`", filepath.Base(names[0]))
 	}
 	return names[i], nil
+}
+
+// virtualizes tells whether the processor can run machines itself. Without, a
+// /dev/kvm may still be there, of hosts that run changed kernels in software:
+// firmware does not start on it.
+func virtualizes(cpuinfo string) bool {
+	if runtime.GOARCH != "amd64" {
+		return true
+	}
+	contents, err := os.ReadFile(cpuinfo)
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(contents)) {
+		if name, flags, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "flags" {
+			words := strings.Fields(flags)
+			return slices.Contains(words, "vmx") || slices.Contains(words, "svm")
+		}
+	}
+	return false
 }
 
 func writable(name string) bool {

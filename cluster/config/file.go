@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
-
-	"maps"
 )
 
 // largestFile is the most that a settings file may have, in bytes.
@@ -25,24 +24,57 @@ type structured struct {
 	Manifests  []map[string]any `json:"manifests"`
 }
 
+// roleKey says in a file what the machine is for. A command that has a role of
+// its own has no use for it.
+const roleKey = "role"
+
+// ReadRole returns the role that a settings file names; the default is that of
+// a server.
+func ReadRole(path string) (Role, error) {
+	values, err := readValues(path)
+	if err != nil {
+		return "", err
+	}
+	switch role := values[roleKey]; role {
+	case nil, string(Server):
+		return Server, nil
+	case string(Agent):
+		return Agent, nil
+	default:
+		return "", fmt.Errorf("%s: role %v: there are server and agent", path, role)
+	}
+}
+
+func readValues(path string) (map[string]any, error) {
+	contents, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	if len(contents) > largestFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, largestFile)
+	}
+	values := map[string]any{}
+	if err := yaml.UnmarshalStrict(contents, &values); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return values, nil
+}
+
 // ReadFile takes the settings of a YAML file whose keys are the names of
 // flags. A flag that was given wins. A file that is missing is no error unless
 // it was asked for.
 func ReadFile(path string, required bool, flags *pflag.FlagSet, c *Config) error {
-	contents, err := os.ReadFile(path)
+	values, err := readValues(path)
 	if errors.Is(err, fs.ErrNotExist) && !required {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("--config: %w", err)
+		return err
 	}
-	if len(contents) > largestFile {
-		return fmt.Errorf("%s is larger than %d bytes", path, largestFile)
+	if named, ok := values[roleKey]; ok && named != string(c.Role) {
+		return fmt.Errorf("%s: role %v, and this machine runs as %s", path, named, c.Role)
 	}
-	values := map[string]any{}
-	if err := yaml.UnmarshalStrict(contents, &values); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
+	delete(values, roleKey)
 	var rest structured
 	extra := map[string]any{}
 	for _, key := range []string{"kubelet", "registries", "manifests"} {

@@ -1,31 +1,50 @@
 // Package notify tells whoever supervises this program how it is doing, by
 // sd_notify(3): the node agent of an image, or systemd.
+//
+// The components of Kubernetes and containerd speak that protocol too, and
+// would call the whole ready when they are. So the socket's name is taken out
+// of the environment.
 package notify
 
 import (
 	"context"
 	"log/slog"
+	"net"
+	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
+const socketVariable = "NOTIFY_SOCKET"
+
 // Supervisor is who started this program, or nobody.
 type Supervisor struct {
+	socket   string        // "" if nobody wants to know
 	watchdog time.Duration // 0 if none is wanted
 }
 
-// FromEnvironment finds the supervisor.
+// FromEnvironment finds the supervisor, and keeps it from everybody else.
 func FromEnvironment() *Supervisor {
-	interval, err := daemon.SdWatchdogEnabled(false)
+	interval, err := daemon.SdWatchdogEnabled(true)
 	if err != nil {
 		slog.Warn("the watchdog's interval cannot be read", "error", err)
 	}
-	return &Supervisor{watchdog: interval}
+	s := &Supervisor{socket: os.Getenv(socketVariable), watchdog: interval}
+	os.Unsetenv(socketVariable)
+	return s
 }
 
 func (s *Supervisor) send(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	if s.socket == "" {
+		return
+	}
+	connection, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.socket, Net: "unixgram"})
+	if err == nil {
+		defer connection.Close()
+		_, err = connection.Write([]byte(state))
+	}
+	if err != nil {
 		slog.Warn("the supervisor could not be told", "error", err)
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"time"
 
@@ -79,7 +78,7 @@ func (p Part) once(ctx context.Context, c *config.Config) error {
 	cmd := exec.CommandContext(ctx, self, p.Name)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{reader}
-	cmd.Env = append(withoutNotify(os.Environ()), p.Environment...)
+	cmd.Env = append(os.Environ(), p.Environment...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopTimeout
 	err = cmd.Start()
@@ -96,18 +95,6 @@ func (p Part) once(ctx context.Context, c *config.Config) error {
 		return errors.New("it ended without an error")
 	}
 	return err
-}
-
-// withoutNotify keeps from a child what belongs to its parent: only that one
-// speaks to the supervisor of the whole.
-func withoutNotify(environment []string) []string {
-	var kept []string
-	for _, variable := range environment {
-		if !strings.HasPrefix(variable, "NOTIFY_SOCKET=") && !strings.HasPrefix(variable, "WATCHDOG_") {
-			kept = append(kept, variable)
-		}
-	}
-	return kept
 }
 
 // Settings reads what a parent told its child, and returns a context that ends

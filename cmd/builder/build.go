@@ -66,6 +66,7 @@ machine; what the mirror says is asked for again after six hours.
 	flags.StringSliceVar(&o.Formats, "format", []string{"img"}, "forms of the disk image: img, img.zst, img.xz, qcow2")
 	flags.BoolVar(&o.Release, "release", false, "compress the root as small as it gets; takes longer")
 	flags.StringArrayVar(&o.Overlays, "overlay", nil, "overlay to merge into the root, besides those of the board; may be repeated")
+	flags.StringArrayVar(&o.Without, "without", nil, "overlay of the board to leave out, as in --without cluster; may be repeated")
 	flags.StringVar(&o.Locked, "locked", "", "manifest of an earlier build: use exactly its packages")
 	flags.StringVar(&o.Mirror, "mirror", "", "Debian mirror, as in http://MIRROR/debian (default: the one that apt uses)")
 	flags.BoolVar(&o.Refresh, "refresh", false, "ask the mirror for new packages now")
@@ -73,6 +74,7 @@ machine; what the mirror says is asked for again after six hours.
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"board":   s.completeBoards,
 		"overlay": s.completeOverlays,
+		"without": s.completeOverlays,
 		"format":  cobra.FixedCompletions(builder.Formats, cobra.ShellCompDirectiveNoFileComp),
 	} {
 		must(cmd.RegisterFlagCompletionFunc(flag, complete))

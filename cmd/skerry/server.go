@@ -43,6 +43,31 @@ The token is needed once: from then on the node is known by its key.`,
 	return cmd
 }
 
+// runCommand is how the node agent of an image starts the cluster: the role
+// stands in the file it writes.
+func runCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use: "run", Hidden: true, Args: cobra.NoArgs,
+		Short: "Run a server or an agent, as the settings file says",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			role, err := config.ReadRole(file)
+			if err != nil {
+				return err
+			}
+			chosen := serverCommand()
+			if role == config.Agent {
+				chosen = agentCommand()
+			}
+			chosen.SilenceUsage, chosen.SilenceErrors = true, true
+			chosen.SetArgs([]string{"--config=" + file})
+			return chosen.ExecuteContext(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", config.File, "file with settings")
+	return cmd
+}
+
 // runCluster has a command read its settings and run them.
 func runCluster(cmd *cobra.Command, c *config.Config) {
 	file := cmd.Flags().StringP("config", "c", config.File, "file with settings, named like these flags")

@@ -147,6 +147,8 @@ func (m *Machine) Expect(pattern string) []string {
 // Up is what a node says when it is up.
 type Up struct {
 	Hostname, Addresses, Version, Slot string
+	// Service is what the service says that the node is for.
+	Service string
 	// Lines are the console's since the last line that was waited for.
 	Lines []string
 }
@@ -155,8 +157,8 @@ type Up struct {
 func (m *Machine) ExpectUp() Up {
 	m.t.Helper()
 	from := m.position()
-	groups := m.Expect(`^skerry: node up: (\S+) (no address|\S+) release (\S+) slot (\S+)$`)
-	return Up{groups[1], groups[2], groups[3], groups[4], m.Lines()[from:m.position()]}
+	groups := m.Expect(`^skerry: node up: (\S+) (no address|\S+) release (\S+) slot ([^\s:]+)(?:: (.*))?$`)
+	return Up{groups[1], groups[2], groups[3], groups[4], groups[5], m.Lines()[from:m.position()]}
 }
 
 // PowerOff presses the power button and waits for the machine to switch itself off.
