@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +29,7 @@ import (
 	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+	"github.com/skerry-os/skerry/cluster/tunnel"
 )
 
 // Control is a control plane.
@@ -38,6 +41,7 @@ type Control struct {
 	Progress func(step string)
 
 	authorities *authorities
+	tunnels     *tunnel.Server
 	loopback    atomic.Pointer[join.SecretKeys]
 }
 
@@ -111,10 +115,24 @@ func (c *Control) runComponents(ctx context.Context, endpoint string) error {
 			return nil
 		},
 	}
+	c.tunnels = tunnel.NewServer(c.authorities.client.Certificate)
+	front := func(next http.Handler) http.Handler {
+		mux := http.NewServeMux()
+		mux.Handle(join.Prefix, server)
+		mux.Handle(tunnel.Path, c.tunnels)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			// The mux would redirect paths that the API server knows as they are.
+			if strings.HasPrefix(r.URL.Path, join.Prefix) {
+				mux.ServeHTTP(w, r)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
 	c.Progress("starting the API server")
 	group.Go(func() error {
 		return kube.APIServer{
-			Flags: c.apiServerFlags(endpoint), Front: server.Handler, DialKubelet: c.dialKubelet,
+			Flags: c.apiServerFlags(endpoint), Front: front, DialKubelet: c.dialKubelet,
 		}.Run(ctx)
 	})
 	group.Go(func() error {

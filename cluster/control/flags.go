@@ -46,7 +46,7 @@ func (c *Control) apiServerFlags(datastore string) kube.Flags {
 		"kubelet-certificate-authority":   c.tls("server-ca.crt"),
 		"kubelet-client-certificate":      c.cred("kubelet-client.crt"),
 		"kubelet-client-key":              c.cred("kubelet-client.key"),
-		"kubelet-preferred-address-types": "InternalIP,ExternalIP,Hostname",
+		"kubelet-preferred-address-types": "Hostname", // see dialKubelet
 
 		"proxy-client-cert-file":             c.cred("front-proxy.crt"),
 		"proxy-client-key-file":              c.cred("front-proxy.key"),

@@ -6,13 +6,17 @@ import (
 	"time"
 )
 
-// dialKubelet connects to a kubelet. This machine's own is reached without the
-// network, which may change its address meanwhile.
+// dialKubelet connects to the kubelet of a node, of which the API server knows
+// the name only: addresses of nodes behind address translation are no good
+// here. This machine's own is reached without the network.
 func (c *Control) dialKubelet(ctx context.Context, network, address string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err == nil && (host == c.Address || host == c.NodeIP) && !c.DisableAgent {
-		address = net.JoinHostPort("127.0.0.1", port)
+	name, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
 	}
-	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	return dialer.DialContext(ctx, network, address)
+	if name == c.NodeName && !c.DisableAgent {
+		dialer := net.Dialer{Timeout: 10 * time.Second}
+		return dialer.DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+	}
+	return c.tunnels.Dial(ctx, name)
 }

@@ -35,22 +35,19 @@ type Server struct {
 	Now     func() time.Time
 }
 
-// Handler puts the server before the API server's handlers.
-func (s *Server) Handler(next http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+caPath, s.ca)
-	mux.HandleFunc("POST "+nodesPath, s.nodes)
-	mux.HandleFunc(Prefix, func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "there is nothing here") })
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, Prefix) {
-			mux.ServeHTTP(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+// ServeHTTP answers requests below Prefix.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == caPath && r.Method == http.MethodGet:
+		s.ca(w)
+	case r.URL.Path == nodesPath && r.Method == http.MethodPost:
+		s.nodes(w, r)
+	default:
+		refuse(w, http.StatusNotFound, "there is nothing here")
+	}
 }
 
-func (s *Server) ca(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) ca(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/x-pem-file")
 	w.Write(s.ServerCA.PEM())
 }

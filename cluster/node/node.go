@@ -17,6 +17,7 @@ import (
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
 	"github.com/skerry-os/skerry/cluster/network"
+	"github.com/skerry-os/skerry/cluster/tunnel"
 )
 
 // Node is a machine that runs Pods.
@@ -50,6 +51,14 @@ func (n *Node) Run(ctx context.Context) error {
 		return kube.Kubelet(ctx, n.kubeletFile(), n.kubeletFlags())
 	})
 	group.Go(func() error { return kube.Proxy(ctx, n.proxyFlags(membership)) })
+	if n.Role == config.Agent { // a server is beside its own kubelet
+		group.Go(func() error {
+			return tunnel.Node{
+				Server: n.apiURL(), CA: n.serverCAFile(), Certificate: n.run("kubelet.crt"), Key: n.runKeyFile(),
+				Kubelet: "127.0.0.1:10250",
+			}.Run(ctx)
+		})
+	}
 	group.Go(func() error {
 		_, client, err := kubeconfig.Client(n.proxyKubeconfig())
 		if err != nil {
