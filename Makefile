@@ -31,10 +31,10 @@ test-unit: ## run the unit tests
 test-system: build test-rootful ## build images and boot them under QEMU
 	$(GO) test -tags system -timeout 80m -p 1 -v ./tests/...  # -p 1 shows lines as they come
 
-# Mounts and network interfaces of namespaces of their own.
+# Mounts, network interfaces and containers of namespaces of their own.
 test-rootful: ## run the tests that need root, if this is root
-	@if [ "$$(id -u)" -eq 0 ]; then $(GO) test -tags rootful,netns ./agent/mount ./agent/network; \
-	else echo "not root: the tests of mount and network that need it are left out"; fi
+	@if [ "$$(id -u)" -eq 0 ]; then $(GO) test -tags rootful,netns ./agent/mount ./agent/network ./imageseed/node; \
+	else echo "not root: the tests of mount, network and imageseed/node that need it are left out"; fi
 
 soak: build ## run the long test: many power cuts in a row
 	$(GO) test -tags system,soak -timeout 120m -v -run TestMany ./tests
