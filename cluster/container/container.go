@@ -14,6 +14,7 @@ import (
 
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/pki"
+	"github.com/skerry-os/skerry/imageseed/node"
 )
 
 // Pause is the image of the container that holds a Pod's namespaces.
@@ -74,9 +75,14 @@ func Run(ctx context.Context, c *config.Config) error {
 	if err := writeRegistries(c); err != nil {
 		return err
 	}
+	images, err := imagesDir(c)
+	if err != nil {
+		return err
+	}
+	node.RegisterContent(images)
 	path := c.RunFile("containerd.toml")
 	var text bytes.Buffer
-	err := settings.Execute(&text, map[string]string{
+	err = settings.Execute(&text, map[string]string{
 		"Root": c.AgentDir("containerd"), "State": c.RunFile("containerd"), "Socket": Socket(c),
 		"Pause": Pause, "Registries": registriesDir(c), "ShimCgroup": ShimCgroup,
 		"CNIPlugins": c.Lib("cni"), "CNIConfig": CNIConfigDir(c),

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"time"
@@ -46,6 +47,10 @@ func (n *Node) Run(ctx context.Context) error {
 		n.Progress("waiting for containerd")
 		if err := waitForSocket(ctx, container.Socket(n.Config)); err != nil {
 			return nil
+		}
+		if err := container.SeedImages(ctx, n.Config); err != nil {
+			// What is there already may do.
+			slog.Error("images that came with this release", "error", err)
 		}
 		n.Progress("starting the kubelet")
 		return kube.Kubelet(ctx, n.kubeletFile(), n.kubeletFlags())
