@@ -8,7 +8,7 @@ OUT ?= out
 # Patterns are quoted: the shell must not expand them.
 PACKAGES := ./...
 
-.PHONY: help deps build demo test test-unit test-system test-rootful soak bench lint vuln clean
+.PHONY: help deps build demo test test-unit test-cluster test-system test-rootful soak bench lint vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,10 +23,15 @@ demo: deps build ## build an image for BOARD and boot it under QEMU
 	bin/builder build --board $(BOARD) --output $(OUT)
 	bin/builder run --board $(BOARD) "$$(ls -t $(OUT)/skerry-*-$(BOARD).img | head -n 1)"
 
-test: test-unit test-system ## run all tests
+test: test-unit test-cluster test-system ## run all tests
 
 test-unit: ## run the unit tests
 	$(GO) test $(PACKAGES)
+
+# One package after the other: a control plane listens on a port of its own.
+test-cluster: ## run the tests that start a control plane
+	CGO_ENABLED=0 GOFLAGS=-trimpath $(GO) build -o bin/ ./cmd/skerry
+	SKERRY=$(CURDIR)/bin/skerry CGO_ENABLED=0 GOFLAGS=-trimpath $(GO) test -tags cluster -p 1 ./cluster/addons
 
 test-system: build test-rootful ## build images and boot them under QEMU
 	$(GO) test -tags system -timeout 80m -p 1 -v ./tests/...  # -p 1 shows lines as they come
@@ -45,8 +50,8 @@ bench: build ## measure, and write docs/benchmarks.md
 lint: ## check format, vet, and run staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted" >&2; exit 1; fi
 	$(GO) vet $(PACKAGES)
-	$(GO) vet -tags system,soak,rootful,netns $(PACKAGES)
-	$(GO) tool staticcheck -tags system,soak,rootful,netns $(PACKAGES)
+	$(GO) vet -tags system,soak,rootful,netns,cluster $(PACKAGES)
+	$(GO) tool staticcheck -tags system,soak,rootful,netns,cluster $(PACKAGES)
 	@$(GO) mod tidy -diff
 
 vuln: ## look for known vulnerabilities (needs the Go vulnerability database, or GOVULNDB)
