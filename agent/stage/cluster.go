@@ -17,10 +17,10 @@ const clusterFile = "/etc/skerry/config.yaml"
 
 // writeClusterConfig tells the cluster binary what the node config says. A
 // node that is told nothing is the first server of a cluster of its own.
-func writeClusterConfig(path string, c *nodeconfig.Cluster) error {
+func writeClusterConfig(path string, c *nodeconfig.Config) error {
 	contents, err := yaml.Marshal(clusterSettings(c))
 	if err != nil {
-		return fmt.Errorf("section cluster of the node config: %w", err)
+		return fmt.Errorf("what the node config says of the cluster: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -29,13 +29,21 @@ func writeClusterConfig(path string, c *nodeconfig.Cluster) error {
 	return os.WriteFile(path, contents, 0o600)
 }
 
-// clusterSettings translates the section cluster into the words of the cluster
+// clusterSettings translates the node config into the words of the cluster
 // binary, which are those of its flags.
-func clusterSettings(c *nodeconfig.Cluster) map[string]any {
+func clusterSettings(config *nodeconfig.Config) map[string]any {
+	c := config.Cluster
 	if c == nil {
-		return map[string]any{"role": string(nodeconfig.RoleServer)}
+		c = &nodeconfig.Cluster{Role: nodeconfig.RoleServer}
 	}
 	settings := map[string]any{"role": string(c.Role)}
+	if c.Role == nodeconfig.RoleServer && len(config.Access.Keys) > 0 {
+		var keys []string
+		for _, key := range config.Access.Keys {
+			keys = append(keys, key.String())
+		}
+		settings["access-key"] = keys
+	}
 	for name, value := range map[string]string{"server": c.Join, "token": c.Token, "token-file": c.TokenFile} {
 		if value != "" {
 			settings[name] = value

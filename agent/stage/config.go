@@ -35,7 +35,7 @@ func (n *node) applyConfig(context.Context) error {
 			problem = errors.Join(problem, err)
 		}
 	}
-	if err := writeClusterConfig(clusterFile, n.config.Cluster); err != nil {
+	if err := writeClusterConfig(clusterFile, n.config); err != nil {
 		problem = errors.Join(problem, err)
 	}
 	return problem

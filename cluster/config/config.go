@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/skerry-os/skerry/nodeconfig"
 )
 
 // Role is what a machine is for in the cluster.
@@ -67,6 +69,8 @@ type Config struct {
 	ClusterDomain   string   `json:"clusterDomain"`
 	FlannelBackend  string   `json:"flannelBackend"`
 	WriteKubeconfig string   `json:"writeKubeconfig"`
+	// AccessKeys are of persons who may have all rights: "ed25519:…  name".
+	AccessKeys []string `json:"accessKeys,omitempty"`
 	// Manifests are objects applied beside those in the manifests folder.
 	Manifests []map[string]any `json:"manifests,omitempty"`
 }
@@ -142,6 +146,11 @@ func (c *Config) completeServer() (errs []error) {
 	for _, name := range c.Disable {
 		if !slices.Contains(Batteries, name) {
 			wrong("--disable %q: there are %s", name, strings.Join(Batteries, ", "))
+		}
+	}
+	for _, key := range c.AccessKeys {
+		if err := new(nodeconfig.AccessKey).UnmarshalText([]byte(key)); err != nil {
+			wrong("--access-key %q: %v", key, err)
 		}
 	}
 	if !slices.Contains(Backends, c.FlannelBackend) {

@@ -30,6 +30,7 @@ import (
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
 	"github.com/skerry-os/skerry/cluster/tunnel"
+	"github.com/skerry-os/skerry/nodeconfig"
 )
 
 // Control is a control plane.
@@ -107,7 +108,7 @@ func (c *Control) runComponents(ctx context.Context, endpoint string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	server := &join.Server{
 		ServerCA: c.authorities.server, ClientCA: c.authorities.client,
-		Tokens: c.tokens, Now: time.Now, Cluster: c.clusterFacts,
+		Tokens: c.tokens, Now: time.Now, Cluster: c.clusterFacts, AccessKeys: c.accessKeys(),
 		Keys: func() join.Keys {
 			if keys := c.loopback.Load(); keys != nil {
 				return *keys
@@ -182,6 +183,18 @@ func (c *Control) runAddons(ctx context.Context, restConfig *rest.Config, client
 		return fmt.Errorf("addons: %w", err)
 	}
 	return nil
+}
+
+// accessKeys are those of the settings, which are checked.
+func (c *Control) accessKeys() []nodeconfig.AccessKey {
+	keys := make([]nodeconfig.AccessKey, 0, len(c.AccessKeys))
+	for _, text := range c.AccessKeys {
+		var key nodeconfig.AccessKey
+		if err := key.UnmarshalText([]byte(text)); err == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 func (c *Control) clusterFacts() join.Response {

@@ -14,8 +14,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -53,18 +51,7 @@ func (r Request) check() (*x509.CertificateRequest, error) {
 	if i := slices.IndexFunc(r.Addresses, func(a string) bool { return net.ParseIP(a) == nil }); i >= 0 {
 		return nil, fmt.Errorf("%.64q is no IP address", r.Addresses[i])
 	}
-	block, _ := pem.Decode([]byte(r.CSR))
-	if block == nil || block.Type != "CERTIFICATE REQUEST" {
-		return nil, errors.New("the signing request is not in PEM form")
-	}
-	csr, err := x509.ParseCertificateRequest(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("the signing request: %w", err)
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return nil, fmt.Errorf("the signing request: %w", err)
-	}
-	return csr, nil
+	return parseCSR(r.CSR)
 }
 
 // Response is what a node gets: PEM certificates for its key, and what it must

@@ -11,6 +11,7 @@ import (
 
 	"github.com/skerry-os/skerry/cluster/pki"
 	"github.com/skerry-os/skerry/cluster/token"
+	"github.com/skerry-os/skerry/nodeconfig"
 )
 
 // Keys remembers which name belongs to which key.
@@ -32,7 +33,9 @@ type Server struct {
 	// Cluster returns what every node is told; the certificates are left
 	// empty.
 	Cluster func() Response
-	Now     func() time.Time
+	// AccessKeys are of persons who may have all rights.
+	AccessKeys []nodeconfig.AccessKey
+	Now        func() time.Time
 }
 
 // ServeHTTP answers requests below Prefix.
@@ -42,6 +45,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.ca(w)
 	case r.URL.Path == nodesPath && r.Method == http.MethodPost:
 		s.nodes(w, r)
+	case r.URL.Path == accessPath && r.Method == http.MethodPost:
+		s.access(w, r)
 	default:
 		refuse(w, http.StatusNotFound, "there is nothing here")
 	}

@@ -29,7 +29,7 @@ func run(ctx context.Context, args []string) error {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serverCommand(), agentCommand(), runCommand(), kubectlCommand(), tokenCommand(), nodeCommand(), containerdCommand())
+	root.AddCommand(serverCommand(), agentCommand(), runCommand(), kubectlCommand(), tokenCommand(), kubeconfigCommand(), keyCommand(), nodeCommand(), containerdCommand())
 	root.SetArgs(args)
 	return root.ExecuteContext(ctx)
 }

@@ -104,5 +104,6 @@ func serverFlags(flags *pflag.FlagSet, c *config.Config) {
 	flags.StringVar(&c.ClusterDNS, "cluster-dns", "", "address of the cluster's DNS (default: the tenth of --service-cidr)")
 	flags.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "domain of the cluster's names")
 	flags.StringVar(&c.FlannelBackend, "flannel-backend", c.FlannelBackend, "how packets get to other nodes: "+strings.Join(config.Backends, ", "))
+	flags.StringArrayVar(&c.AccessKeys, "access-key", nil, "key of a person who may have a kubeconfig, as in \"ed25519:BASE64 ops@example\"; may be given again")
 	flags.StringVar(&c.WriteKubeconfig, "write-kubeconfig", c.WriteKubeconfig, "where to write the kubeconfig for people")
 }
