@@ -154,26 +154,26 @@ func TestUBootBootsTheSlotTheStateSays(t *testing.T) {
 		after    [2]string // the copies then, if they change
 	}{
 		{name: "default", a: slotRuns, b: slotRuns, copies: [2]string{"A - 0", "A - 0"},
-			lines: []string{`^slot runs: skerry.slot=A$`}},
+			lines: []string{`^slot runs: .*skerry.booted=A$`}},
 		{name: "trial boots once and a reset falls back", a: slotRuns, b: slotRuns, copies: [2]string{"A - 0", "A B 1"},
-			lines: []string{`^slot runs: skerry.slot=B skerry.trial=1$`, `^slot runs: skerry.slot=A$`},
+			lines: []string{`^slot runs: .*skerry.booted=B skerry.trial=1$`, `^slot runs: .*skerry.booted=A$`},
 			after: [2]string{"A - 2", "A B 1"}},
 		{name: "trial with a wrapping serial", a: slotRuns, b: slotRuns, copies: [2]string{"B A 7", "B - 6"},
-			lines: []string{`^slot runs: skerry.slot=A skerry.trial=1$`, `^slot runs: skerry.slot=B$`},
+			lines: []string{`^slot runs: .*skerry.booted=A skerry.trial=1$`, `^slot runs: .*skerry.booted=B$`},
 			after: [2]string{"B A 7", "B - 0"}},
 		{name: "trial is not booted where the state cannot be saved", a: slotRuns, b: slotRuns, copies: [2]string{"A B 1", "A - 0"}, readOnly: true,
-			lines: []string{`^skerry: cannot save the boot state, so slot B is not tried$`, `^slot runs: skerry.slot=A$`}},
+			lines: []string{`^skerry: cannot save the boot state, so slot B is not tried$`, `^slot runs: .*skerry.booted=A$`}},
 		{name: "trial without a kernel", a: slotRuns, b: slotBroken, copies: [2]string{"A B 1", "A - 0"},
-			lines: []string{`^skerry: booting trial: skerry.slot=B skerry.trial=1$`, `^skerry: slot B cannot be booted$`, `^slot runs: skerry.slot=A$`},
+			lines: []string{`^skerry: booting trial: .*skerry.booted=B skerry.trial=1$`, `^skerry: slot B cannot be booted$`, `^slot runs: .*skerry.booted=A$`},
 			after: [2]string{"A B 1", "A - 2"}},
 		{name: "default without a kernel", a: slotBroken, b: slotRuns, copies: [2]string{"A - 0", "A - 0"},
-			lines: []string{`^skerry: slot A cannot be booted$`, `^slot runs: skerry.slot=B$`}},
+			lines: []string{`^skerry: slot A cannot be booted$`, `^slot runs: .*skerry.booted=B$`}},
 		{name: "empty default", a: slotRuns, copies: [2]string{"B - 4", "B - 5"},
-			lines: []string{`^skerry: slot B cannot be booted$`, `^slot runs: skerry.slot=A$`}},
+			lines: []string{`^skerry: slot B cannot be booted$`, `^slot runs: .*skerry.booted=A$`}},
 		{name: "both copies are broken", a: slotRuns, b: slotRuns,
-			lines: []string{`^skerry: both copies of the boot state are broken: taking slot A$`, `^slot runs: skerry.slot=A$`}},
+			lines: []string{`^skerry: both copies of the boot state are broken: taking slot A$`, `^slot runs: .*skerry.booted=A$`}},
 		{name: "one copy is broken", a: slotRuns, b: slotRuns, copies: [2]string{"", "B - 3"},
-			lines: []string{`^skerry: the copy of the boot state at block 800 is broken$`, `^slot runs: skerry.slot=B$`}},
+			lines: []string{`^skerry: the copy of the boot state at block 800 is broken$`, `^slot runs: .*skerry.booted=B$`}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			timed(t)
@@ -286,9 +286,9 @@ func TestUBootsScriptReadsAndWritesLikeTheAgent(t *testing.T) {
 	m := machine.StartUBoot(t, disk, false)
 	for i, p := range pairs {
 		r := ubootenv.Read(bytes.NewReader(before), p.layout)
-		want := "skerry.slot=" + r.OK
+		want := "skerry.state=" + p.layout.String() + " skerry.booted=" + r.OK
 		if r.Try != "" {
-			want = "skerry.slot=" + r.Try + " skerry.trial=1"
+			want = "skerry.state=" + p.layout.String() + " skerry.booted=" + r.Try + " skerry.trial=1"
 		}
 		m.Expect(fmt.Sprintf(`^pair %d$`, i))
 		if got := m.Expect(`^slot runs: (.*)$`)[1]; got != want {

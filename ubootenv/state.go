@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 )
 
 // Names of the slots in a State.
@@ -45,6 +46,26 @@ func (l Layout) Check() error {
 		return fmt.Errorf("U-Boot state at bytes %d and %d: must be %d bytes apart", l.Offsets[0], l.Offsets[1], MinDistance)
 	}
 	return nil
+}
+
+// String returns the offsets as the kernel's command line has them:
+// "12582912,16777216".
+func (l Layout) String() string { return fmt.Sprintf("%d,%d", l.Offsets[0], l.Offsets[1]) }
+
+// ParseLayout reads what String returns, and nothing else.
+func ParseLayout(s string) (Layout, error) {
+	var l Layout
+	first, second, _ := strings.Cut(s, ",")
+	for i, text := range []string{first, second} {
+		var err error
+		if l.Offsets[i], err = strconv.ParseInt(text, 10, 64); err != nil {
+			return Layout{}, fmt.Errorf("U-Boot state at %.40q: want two offsets in bytes, as in 12582912,16777216", s)
+		}
+	}
+	if l.String() != s {
+		return Layout{}, fmt.Errorf("U-Boot state at %.40q: want two offsets in bytes, as in 12582912,16777216", s)
+	}
+	return l, l.Check()
 }
 
 // State is what U-Boot's script goes by.

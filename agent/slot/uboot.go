@@ -11,9 +11,42 @@ import (
 // Words U-Boot's script puts on the kernel's command line. It clears the trial
 // before it boots it, so the state on disk does not tell that one is under way.
 const (
-	bootedWord = "skerry.slot="
+	bootedWord = "skerry.booted="
+	stateWord  = "skerry.state="
 	trialWord  = "skerry.trial=1"
 )
+
+// BootedByUBoot tells what U-Boot's script says on the kernel's command line:
+// which slot it started, and where on that slot's disk the state is that it went
+// by. ok is false on a machine that was not started by it.
+func BootedByUBoot(commandLine string) (letter Letter, layout ubootenv.Layout, ok bool, err error) {
+	value, ok := scriptWord(commandLine, bootedWord)
+	if !ok {
+		return "", layout, false, nil
+	}
+	if letter = Letter(value); letter != A && letter != B {
+		return "", layout, true, fmt.Errorf("the kernel's command line has %s%.20s: want A or B", bootedWord, value)
+	}
+	value, _ = scriptWord(commandLine, stateWord)
+	if layout, err = ubootenv.ParseLayout(value); err != nil {
+		return letter, layout, true, fmt.Errorf("the kernel's command line has %s%.80s: %w", stateWord, value, err)
+	}
+	return letter, layout, true, nil
+}
+
+// scriptWord returns the last value of an argument before "--", behind which
+// arguments are for init.
+func scriptWord(commandLine, prefix string) (value string, ok bool) {
+	for _, word := range strings.Fields(commandLine) {
+		if word == "--" {
+			break
+		}
+		if v, found := strings.CutPrefix(word, prefix); found {
+			value, ok = v, true
+		}
+	}
+	return value, ok
+}
 
 // UBoot is the boot chain of U-Boot boards: U-Boot runs boot.scr from partition
 // boot, which goes by the state in two raw copies on the same disk (package
@@ -67,16 +100,9 @@ func (u UBoot) Problem() error {
 // Booted implements [Bootloader]. Where neither slot is on trial and this is not
 // the default one, the default's kernel could not be loaded.
 func (u UBoot) Booted() (Slot, bool, error) {
-	letter, trial := "", false
-	for _, word := range strings.Fields(u.CommandLine) {
-		if word == "--" {
-			break // what follows is for init, and not from the script
-		}
-		if value, ok := strings.CutPrefix(word, bootedWord); ok {
-			letter = value
-		}
-		trial = trial || word == trialWord
-	}
+	letter, _ := scriptWord(u.CommandLine, bootedWord)
+	rest, trial := scriptWord(u.CommandLine, trialWord)
+	trial = trial && rest == ""
 	if letter == "" {
 		return Slot{}, false, fmt.Errorf("the kernel's command line has no %sA or B: the node was not started by Skerry's U-Boot script", bootedWord)
 	}

@@ -27,7 +27,7 @@ func board(t *testing.T) UBoot {
 	write(t, path, disk)
 	return UBoot{
 		Running:     Slot{A, "1.0.0"},
-		CommandLine: "console=ttyS0 skerry.slot=A",
+		CommandLine: "console=ttyS0 skerry.booted=A",
 		Layout:      layout,
 		Open:        func() (StateDisk, error) { return OpenInPlace(path) },
 	}
@@ -73,7 +73,7 @@ func TestTrialThenCommitOnUBoot(t *testing.T) {
 	if err := errors.Join(ubootenv.Write(d, u.Layout, ubootenv.State{OK: "A"}), d.Close()); err != nil {
 		t.Fatal(err)
 	}
-	u.Running, u.CommandLine = next, "skerry.slot=B skerry.trial=1 quiet"
+	u.Running, u.CommandLine = next, "skerry.booted=B skerry.trial=1 quiet"
 	if s, trial, err := u.Booted(); err != nil || s != next || !trial {
 		t.Errorf("booted %v, trial %v, %v", s, trial, err)
 	}
@@ -93,15 +93,15 @@ func TestTrialThenCommitOnUBoot(t *testing.T) {
 
 func TestCommandLineTellsSlotAndTrial(t *testing.T) {
 	for line, want := range map[string]struct{ trial, fails bool }{
-		"skerry.slot=A":                   {},
-		"skerry.slot=A skerry.trial=1\n":  {trial: true},
-		"skerry.trial=1 x skerry.slot=A":  {trial: true},
-		"skerry.slot=A skerry.trial=0":    {},
-		"skerry.slot=A skerry.trial=12":   {},
-		"skerry.slot=A -- skerry.trial=1": {},
-		"skerry.slot=B":                   {fails: true},
-		"-- skerry.slot=A":                {fails: true},
-		"":                                {fails: true},
+		"skerry.booted=A":                   {},
+		"skerry.booted=A skerry.trial=1\n":  {trial: true},
+		"skerry.trial=1 x skerry.booted=A":  {trial: true},
+		"skerry.booted=A skerry.trial=0":    {},
+		"skerry.booted=A skerry.trial=12":   {},
+		"skerry.booted=A -- skerry.trial=1": {},
+		"skerry.booted=B":                   {fails: true},
+		"-- skerry.booted=A":                {fails: true},
+		"":                                  {fails: true},
 	} {
 		u := board(t)
 		u.CommandLine = line
@@ -132,7 +132,7 @@ func TestBrokenStateIsToldAndRepaired(t *testing.T) {
 	}
 
 	u.spoil(t, 0, 1)
-	u.Running, u.CommandLine = Slot{B, "1.1.0"}, "skerry.slot=B"
+	u.Running, u.CommandLine = Slot{B, "1.1.0"}, "skerry.booted=B"
 	if s, err := u.Default(); err != nil || s.Letter != A {
 		t.Errorf("both copies are broken: default %v, %v", s, err)
 	}
@@ -203,5 +203,27 @@ func TestUBootRefusesSlotsThatCannotBe(t *testing.T) {
 	after := make([]byte, 8<<20)
 	if d.ReadAt(after, 0); !bytes.Equal(before, after) {
 		t.Error("the disk was changed")
+	}
+}
+
+func TestScriptSaysWhichSlotItBootedAndWhereTheStateIs(t *testing.T) {
+	for line, want := range map[string]struct {
+		letter    Letter
+		first     int64
+		ok, fails bool
+	}{
+		"quiet skerry.state=12582912,16777216 skerry.booted=B skerry.trial=1": {letter: B, first: 12 << 20, ok: true},
+		"quiet skerry.slot=root=0":                         {},
+		"-- skerry.booted=A":                               {},
+		"skerry.state=12582912,16777216 skerry.booted=C":   {ok: true, fails: true},
+		"skerry.booted=A":                                  {ok: true, fails: true},
+		"skerry.booted=A skerry.state=12582912,12587008":   {ok: true, fails: true}, // too close
+		"skerry.booted=A skerry.state=12582912":            {ok: true, fails: true},
+		"skerry.booted=A skerry.state=+12582912,016777216": {ok: true, fails: true},
+	} {
+		letter, layout, ok, err := BootedByUBoot(line)
+		if ok != want.ok || (err != nil) != want.fails || err == nil && (letter != want.letter || layout.Offsets[0] != want.first) {
+			t.Errorf("%q: %q, %v, %v, %v", line, letter, layout, ok, err)
+		}
 	}
 }

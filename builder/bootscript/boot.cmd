@@ -104,11 +104,12 @@ fi
 # A slot's script returns if it cannot load its kernel; then the next one is taken.
 for skerry_choice in ${skerry_order}; do
 	setenv skerry_slot ${skerry_choice}
-	setenv skerry_args skerry.slot=${skerry_slot}
+	setenv skerry_trial
 	if test "${skerry_choice}" = "trial"; then
 		setenv skerry_slot ${skerry_try}
-		setenv skerry_args skerry.slot=${skerry_slot} skerry.trial=1
+		setenv skerry_trial skerry.trial=1
 	fi
+	setenv skerry_args skerry.state=@STATE@ skerry.booted=${skerry_slot} ${skerry_trial}
 	if test "${skerry_slot}" = "A"; then
 		setenv skerry_part 2
 	else
@@ -120,4 +121,6 @@ for skerry_choice in ${skerry_order}; do
 	fi
 	echo "skerry: slot ${skerry_slot} cannot be booted"
 done
+# No reset: U-Boot goes on to the other disks and to the network, where a person
+# can help a node whose card has no slot that boots.
 echo "skerry: neither slot can be booted: write the image to the disk again"
