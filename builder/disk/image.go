@@ -40,7 +40,12 @@ func Create(path string, l Layout) (*Image, error) {
 		return nil, fmt.Errorf("create disk image: %w", err)
 	}
 	image := &Image{file: file, id: upper(l.DiskID()), size: size, partitions: placed}
-	if err := image.writeTable(); err != nil {
+	write := image.writeTable
+	if l.MBR {
+		image.id = fmt.Sprintf("%08X", l.mbrID())
+		write = func() error { return image.writeMBR(l.mbrID()) }
+	}
+	if err := errors.Join(file.Truncate(size), write()); err != nil {
 		file.Close()
 		os.Remove(path)
 		return nil, fmt.Errorf("create %s: %w", path, err)
@@ -49,9 +54,6 @@ func Create(path string, l Layout) (*Image, error) {
 }
 
 func (i *Image) writeTable() error {
-	if err := i.file.Truncate(i.size); err != nil {
-		return err
-	}
 	table := &gpt.Table{
 		LogicalSectorSize: sectorBytes, PhysicalSectorSize: sectorBytes,
 		GUID: i.id, ProtectiveMBR: true,
@@ -95,6 +97,12 @@ func (i *Image) readTable() error {
 func readTable(r backend.File, size int64) (id string, partitions []Partition, err error) {
 	if size < 2*alignment || size%sectorBytes != 0 {
 		return "", nil, fmt.Errorf("%d bytes are no disk image: is the file complete?", size)
+	}
+	if isMBR, err := hasMBR(r); err != nil || isMBR {
+		if err != nil {
+			return "", nil, err
+		}
+		return readMBR(r, size)
 	}
 	// The library allocates what the header asks for, so look at it first:
 	// at both places, because it goes to the second when the first is damaged.
@@ -140,7 +148,7 @@ func checkTableSize(r io.ReaderAt, at int64) error {
 // Close closes the image file. It does not wait for the data to be on disk.
 func (i *Image) Close() error { return i.file.Close() }
 
-// ID returns the identifier of the disk, an upper case GUID.
+// ID returns the identifier of the disk: an upper case GUID, or eight digits of an MBR.
 func (i *Image) ID() string { return i.id }
 
 // Size returns the size of the disk in bytes.
@@ -219,4 +227,6 @@ func (s readerStorage) Seek(at int64, whence int) (int64, error) {
 	return s.size, nil
 }
 
-func upper(id uuid.UUID) string { return strings.ToUpper(id.String()) }
+func upper(id uuid.UUID) string { return upperText(id.String()) }
+
+func upperText(id string) string { return strings.ToUpper(id) }

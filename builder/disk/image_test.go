@@ -286,8 +286,17 @@ func FuzzReadTable(f *testing.F) {
 	if _, err := disk.ReadAt(seed, 0); err != nil {
 		f.Fatal(err)
 	}
-	f.Add(seed, int64(200<<20))
-	f.Add(seed, int64(2<<20))
+	f.Add(bytes.Clone(seed), int64(200<<20))
+	f.Add(bytes.Clone(seed), int64(2<<20))
+	withMBR, err := os.Open(mbrImage(f))
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer withMBR.Close()
+	if _, err := withMBR.ReadAt(seed, 0); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(bytes.Clone(seed), int64(300<<20))
 	f.Fuzz(func(t *testing.T, b []byte, size int64) {
 		_, partitions, err := readTable(newPrefix(b, size), size)
 		if err != nil {

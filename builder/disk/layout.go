@@ -1,5 +1,5 @@
 // Package disk composes raw disk images and reads them back: a GUID partition
-// table, the FAT32 file system of partition boot, and contents of any other
+// table or an MBR, the FAT32 file system of partition boot, and contents of any other
 // partition. Images are sparse files: what nobody wrote is a hole.
 //
 // The same inputs give the same bytes. Identifiers are derived from a seed,
@@ -22,6 +22,7 @@ const (
 	Boot  = "boot"
 	SlotA = "slot-a"
 	SlotB = "slot-b"
+	Data  = "data" // made at first boot
 )
 
 // Partition types (UEFI 2.10, section 5.3.3; Discoverable Partitions Specification).
@@ -40,6 +41,8 @@ const (
 // Layout describes the partitions of a disk in the order of their numbers.
 type Layout struct {
 	Seed       uuid.UUID // the identifiers of disk and partitions are derived from it
+	MBR        bool      // an MBR and no GPT
+	Start      int64     // of the first partition in bytes, a multiple of 1 MiB; 1 MiB if 0
 	Partitions []Spec
 }
 
@@ -54,8 +57,8 @@ type Spec struct {
 type Partition struct {
 	Number int // 1 is the first
 	Name   string
-	Type   string // GUID, upper case
-	ID     string // GUID, upper case
+	Type   string // GUID in upper case; in an MBR as in 0x0C
+	ID     string // GUID in upper case; in an MBR the disk's and the number, as in 1234ABCD-01
 	Offset int64  // bytes from the start of the disk
 	Size   int64  // bytes
 }
@@ -63,15 +66,18 @@ type Partition struct {
 // DiskID returns the identifier of a disk with this layout.
 func (l Layout) DiskID() uuid.UUID { return uuid.NewSHA1(l.Seed, []byte("disk")) }
 
-// Place returns where the partitions are and the size of the disk, in bytes:
-// the end of the last partition and 1 MiB for the backup partition table.
+// Place returns where the partitions are and the size of the disk, in bytes: the
+// end of the last partition, and 1 MiB for the backup table where there is one.
 func (l Layout) Place() ([]Partition, int64, error) {
 	if len(l.Partitions) == 0 || len(l.Partitions) > maxPartitions {
 		return nil, 0, fmt.Errorf("disk layout has %d partitions: 1 to %d fit in the table", len(l.Partitions), maxPartitions)
 	}
 	names := map[string]bool{}
 	var placed []Partition
-	end := int64(alignment)
+	end := max(alignment, l.Start)
+	if end%alignment != 0 || end > maxDiskBytes {
+		return nil, 0, fmt.Errorf("disk layout starts at byte %d: a multiple of 1 MiB is needed", end)
+	}
 	for i, s := range l.Partitions {
 		if n := utf8.RuneCountInString(s.Name); n == 0 || n > 36 || names[s.Name] {
 			return nil, 0, fmt.Errorf("partition %d is called %q: a name has 1 to 36 characters and is used once", i+1, s.Name)
@@ -92,6 +98,9 @@ func (l Layout) Place() ([]Partition, int64, error) {
 			Offset: end, Size: s.Size,
 		})
 		end += s.Size
+	}
+	if l.MBR {
+		return placed, end, l.placeMBR(placed, end)
 	}
 	return placed, end + alignment, nil
 }
