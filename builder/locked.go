@@ -66,7 +66,7 @@ func lockedPackages(file string, want *board.Board) (packages []debian.Package, 
 // namedPackages returns the packages that a board names, each once. The one
 // with the kernel is not among them: the board names one that depends on it.
 func namedPackages(b *board.Board) []string {
-	names := append([]string{b.Bootloader.Package}, b.Firmware...)
+	names := append(b.Bootloader.Packages(), b.Firmware...)
 	for _, program := range b.Programs {
 		names = append(names, program.Package)
 	}

@@ -11,8 +11,8 @@
 // sizes, paths, and that the module lists and overlays that are named exist.
 // Whether a package has a file is left to the steps that unpack it.
 //
-// A later kind of board extends the types: another value of bootloader.kind or
-// disk.table with the keys that it needs beside the present ones.
+// What differs between boot chains is in bootloader.kind and disk.table, and in
+// the keys that belong to one kind only.
 package board
 
 import (
@@ -72,20 +72,33 @@ type Modules struct {
 }
 
 // Kinds of boot loaders.
-const BootUEFI = "uefi" // systemd-boot starts a unified kernel image
+const (
+	BootUEFI  = "uefi"  // systemd-boot starts a unified kernel image
+	BootUBoot = "uboot" // U-Boot runs the builder's scripts, which start a kernel out of a slot
+)
 
-// Bootloader is what the firmware starts.
+// Bootloader is what the firmware starts, or what is the firmware.
 type Bootloader struct {
-	// The boot chain: uefi.
-	Kind string `yaml:"kind" required:"true" jsonschema:"enum=uefi"`
+	// The boot chain: uefi or uboot.
+	Kind string `yaml:"kind" required:"true" jsonschema:"enum=uefi,enum=uboot"`
 	// Package with the boot loader.
 	Package string `yaml:"package" required:"true" jsonschema:"pattern=^[a-z0-9][a-z0-9.+-]+$"`
-	// The boot loader in the package: an EFI program.
-	Loader string `yaml:"loader" required:"true" jsonschema:"pattern=^/"`
-	// The EFI stub in the package that becomes the unified kernel image.
-	Stub string `yaml:"stub" required:"true" jsonschema:"pattern=^/"`
-	// Where on partition boot the firmware looks for the boot loader (UEFI 2.10, section 3.5.1.1), as in EFI/BOOT/BOOTX64.EFI.
-	Path string `yaml:"path" required:"true" jsonschema:"pattern=^EFI/BOOT/BOOT[A-Z0-9]+[.]EFI$"`
+	// UEFI: the boot loader in the package: an EFI program.
+	Loader string `yaml:"loader" jsonschema:"pattern=^/"`
+	// UEFI: the EFI stub in the package that becomes the unified kernel image.
+	Stub string `yaml:"stub" jsonschema:"pattern=^/"`
+	// UEFI: where on partition boot the firmware looks for the boot loader (UEFI 2.10, section 3.5.1.1), as in EFI/BOOT/BOOTX64.EFI.
+	Path string `yaml:"path" jsonschema:"pattern=^EFI/BOOT/BOOT[A-Z0-9]+[.]EFI$"`
+	// U-Boot: files of the package at fixed places of the disk, outside of partitions.
+	Raw []RawFile `yaml:"raw"`
+	// U-Boot: files on partition boot besides the builder's own.
+	Files []BootFile `yaml:"files"`
+	// U-Boot: where the two copies of the boot state are, from the start of the disk: at least 4MiB apart, outside of everything else.
+	State []strictyaml.Size `yaml:"state"`
+	// U-Boot: device trees of the kernel's package that come with each slot. U-Boot's variable fdtfile chooses; the first is taken where it says nothing.
+	DeviceTrees []string `yaml:"deviceTrees" jsonschema:"pattern=^[A-Za-z0-9].*[.]dtb$"`
+	// U-Boot: where in memory it loads what it starts, if its own places are too close to each other.
+	Addresses Addresses `yaml:"addresses"`
 }
 
 // Program is what is taken from a package.
@@ -110,13 +123,18 @@ type GoProgram struct {
 	Libraries []string `yaml:"libraries" jsonschema:"pattern=^[a-z0-9][a-z0-9.+-]+$"`
 }
 
-// TableGPT is a GUID partition table.
-const TableGPT = "gpt"
+// Kinds of partition tables.
+const (
+	TableGPT = "gpt" // GUID partition table
+	TableMBR = "mbr" // master boot record, with four primary partitions
+)
 
 // Disk is the disk image. Partition data is made at first boot and is not in it.
 type Disk struct {
-	// The partition table: gpt.
-	Table string `yaml:"table" required:"true" jsonschema:"enum=gpt"`
+	// The partition table: gpt, or mbr on boards with U-Boot.
+	Table string `yaml:"table" required:"true" jsonschema:"enum=gpt,enum=mbr"`
+	// Where the first partition starts, a multiple of 1MiB. Before it is what the processor's ROM reads, and the boot state. With gpt it is 1MiB.
+	Start strictyaml.Size `yaml:"start"`
 	// Size of partition boot: a multiple of 1MiB, 64MiB at least.
 	Boot strictyaml.Size `yaml:"boot" required:"true"`
 	// Size of each of the two slots: a multiple of 1MiB, 64MiB at least, with half as much again as the slot image has now.

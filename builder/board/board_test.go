@@ -106,10 +106,10 @@ func TestWrongBoardsAreExplained(t *testing.T) {
 		{"root: [a]", "root: [b]", `:6:34: modules.root[0]: found "b": there is no boards/modules/b.yaml`},
 		{"root: [a]", "root: [../a]", `:6:34: modules.root[0]: found "../a": there is no boards/modules/../a.yaml`},
 		{", root: [a]", "", ":6:1: modules.root: this key is missing: an image without modules starts nowhere"},
-		{"kind: uefi", "kind: bios", `:8:9: bootloader.kind: found "bios": uefi belongs here`},
+		{"kind: uefi", "kind: bios", `:8:9: bootloader.kind: found "bios": uefi or uboot belongs here`},
 		{"loader: /usr", "loader: usr", `:10:11: bootloader.loader: found "usr/lib/systemd/boot/efi/systemd-bootaa64.efi": the absolute path of one file belongs here, as in /usr/sbin/mke2fs`},
 		{"EFI/BOOT/BOOTAA64.EFI", "EFI/BOOT/../x.EFI", `:12:9: bootloader.path: found "EFI/BOOT/../x.EFI": EFI/BOOT/BOOT…EFI belongs here, as in EFI/BOOT/BOOTX64.EFI`},
-		{"table: gpt", "table: mbr", `:13:15: disk.table: found "mbr": gpt belongs here`},
+		{"table: gpt", "table: mbr", `:13:15: disk.table: found mbr: UEFI boards have gpt`},
 		{"boot: 64MiB", "boot: 63MiB", ":13:26: disk.boot: found 63MiB: a multiple of 1MiB from 64MiB to 1TiB belongs here"},
 		{"slot: 64MiB", "slot: 65537KiB", ":13:39: disk.slot: found 65537KiB: a multiple of 1MiB from 64MiB to 1TiB belongs here"},
 		{"slot: 64MiB", "slots: 64MiB", ":13:1: disk.slot: this key is missing: text is needed\n" +

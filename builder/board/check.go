@@ -62,11 +62,11 @@ func (c checks) board(b *Board) {
 			c.Errorf(key, "this key is missing: an image without modules starts nowhere")
 		}
 	}
-	c.bootloader(&b.Bootloader)
+	c.bootloader(b)
 	c.programs(b.Programs)
 	c.goPrograms(b.Go)
 	c.firmware(b.Firmware)
-	c.disk(&b.Disk)
+	c.disk(&b.Disk, b.Bootloader.Kind)
 	c.notEmpty("overlays", len(b.Overlays))
 	for i, name := range b.Overlays {
 		p := strictyaml.Path("overlays").Index(i)
@@ -171,11 +171,46 @@ func (c checks) modules(m Modules) {
 	}
 }
 
-func (c checks) bootloader(b *Bootloader) {
-	if c.Has("bootloader.kind") && b.Kind != BootUEFI {
-		c.Errorf("bootloader.kind", "found %.40q: uefi belongs here", b.Kind)
-	}
+// kindKeys are the keys of bootloader that belong to one kind.
+var kindKeys = map[string][]strictyaml.Path{
+	BootUEFI:  {"loader", "stub", "path"},
+	BootUBoot: {"raw", "files", "state", "deviceTrees", "addresses"},
+}
+
+func (c checks) bootloader(board *Board) {
+	b := &board.Bootloader
 	c.packageName("bootloader.package", b.Package)
+	if !c.Has("bootloader.kind") {
+		return
+	}
+	switch b.Kind {
+	case BootUEFI:
+		c.onlyFor(BootUBoot)
+		c.uefi(b)
+	case BootUBoot:
+		c.onlyFor(BootUEFI)
+		c.uboot(board)
+	default:
+		c.Errorf("bootloader.kind", "found %.40q: uefi or uboot belongs here", b.Kind)
+	}
+}
+
+// onlyFor refuses the keys of another kind.
+func (c checks) onlyFor(other string) {
+	for _, key := range kindKeys[other] {
+		if p := "bootloader." + key; c.Has(p) {
+			c.Errorf(p, "this key belongs to kind %s", other)
+		}
+	}
+}
+
+// uefi checks what only boards with UEFI have.
+func (c checks) uefi(b *Bootloader) {
+	for _, key := range kindKeys[BootUEFI] {
+		if p := "bootloader." + key; !c.Has(p) {
+			c.Errorf(p, "this key is missing")
+		}
+	}
 	c.file("bootloader.loader", b.Loader)
 	c.file("bootloader.stub", b.Stub)
 	if c.Has("bootloader.path") {
@@ -191,9 +226,20 @@ func (c checks) bootloader(b *Bootloader) {
 // than some firmware can read.
 const smallestPartition = 64 * strictyaml.MiB
 
-func (c checks) disk(d *Disk) {
-	if c.Has("disk.table") && d.Table != TableGPT {
-		c.Errorf("disk.table", "found %.40q: gpt belongs here", d.Table)
+func (c checks) disk(d *Disk, kind string) {
+	switch {
+	case !c.Has("disk.table"):
+	case d.Table != TableGPT && d.Table != TableMBR:
+		c.Errorf("disk.table", "found %.40q: gpt or mbr belongs here", d.Table)
+	case kind == BootUEFI && d.Table != TableGPT:
+		c.Errorf("disk.table", "found %s: UEFI boards have gpt", d.Table)
+	case kind == BootUBoot && d.Table != TableMBR:
+		// Allwinner's boot code lies where a GPT has its entries.
+		c.Errorf("disk.table", "found %s: boards with U-Boot have mbr", d.Table)
+	case d.Table == TableGPT && c.Has("disk.start"):
+		c.Errorf("disk.start", "this key belongs to table mbr")
+	case d.Table == TableMBR && (d.Start < strictyaml.MiB || d.Start%strictyaml.MiB != 0 || d.Start > strictyaml.GiB):
+		c.Errorf("disk.start", "found %v: a multiple of 1MiB from 1MiB to 1GiB belongs here", d.Start)
 	}
 	for _, partition := range []struct {
 		path strictyaml.Path
