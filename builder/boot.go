@@ -75,6 +75,14 @@ func (b *build) commandLine() string {
 	return strings.Join(append(arguments, verity.Parameter+"="+b.verity.String()), " ")
 }
 
+// makeKernelImage makes what the board's boot chain starts.
+func (b *build) makeKernelImage(ctx context.Context, shown *progress.Step) error {
+	if b.board.Bootloader.Kind == board.BootUBoot {
+		return b.makeBootArea(ctx, shown)
+	}
+	return b.makeUKI(ctx, shown)
+}
+
 // makeUKI puts kernel, initramfs and command line into one EFI program.
 func (b *build) makeUKI(ctx context.Context, shown *progress.Step) error {
 	stub, err := b.readFile(b.board.Bootloader.Package, b.board.Bootloader.Stub)
@@ -119,38 +127,55 @@ const (
 )
 
 // bootTree puts together what partition boot holds.
-func (b *build) bootTree() (*tree.Tree, error) {
-	loader, err := b.readFile(b.board.Bootloader.Package, b.board.Bootloader.Loader)
-	if err != nil {
-		return nil, err
-	}
+func (b *build) bootTree(ctx context.Context) (*tree.Tree, error) {
 	boot := tree.New()
-	entry := "skerry-" + b.Version + ".efi"
-	// The firmware has waited long enough; no menu, and no editor in front of
-	// a command line that says which root to trust.
-	conf, err := loaderconf.New(entry, "timeout 0", "editor no")
-	if err != nil {
-		return nil, err
+	add := b.addUEFI
+	if b.board.Bootloader.Kind == board.BootUBoot {
+		add = b.addUBoot
 	}
-	for name, contents := range map[string][]byte{
-		b.board.Bootloader.Path: loader,
-		loaderConf:              conf,
-	} {
-		if err := boot.AddBytes(name, 0o644, contents); err != nil {
-			return nil, err
-		}
+	if err := add(ctx, boot); err != nil {
+		return nil, err
 	}
 	if b.config != nil {
 		if err := boot.AddBytes(configName, 0o644, b.config); err != nil {
 			return nil, err
 		}
 	}
-	return boot, boot.AddSource(path.Join(ukiFolder, entry), 0o644, b.uki.Path)
+	return boot, nil
 }
 
-// makeDisk composes the disk image: partition table, boot, and slot A.
+// addUEFI adds boot loader and kernel image.
+func (b *build) addUEFI(_ context.Context, boot *tree.Tree) error {
+	loader, err := b.readFile(b.board.Bootloader.Package, b.board.Bootloader.Loader)
+	if err != nil {
+		return err
+	}
+	entry := "skerry-" + b.Version + ".efi"
+	// The firmware has waited long enough; no menu, and no editor in front of
+	// a command line that says which root to trust.
+	conf, err := loaderconf.New(entry, "timeout 0", "editor no")
+	if err != nil {
+		return err
+	}
+	for name, contents := range map[string][]byte{
+		b.board.Bootloader.Path: loader,
+		loaderConf:              conf,
+	} {
+		if err := boot.AddBytes(name, 0o644, contents); err != nil {
+			return err
+		}
+	}
+	return boot.AddSource(path.Join(ukiFolder, entry), 0o644, b.uki.Path)
+}
+
+// makeDisk composes the disk image: partition table, what is outside of
+// partitions, boot, and slot A.
 func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
-	boot, err := b.bootTree()
+	outside, err := b.raws()
+	if err != nil {
+		return err
+	}
+	boot, err := b.bootTree(ctx)
 	if err != nil {
 		return err
 	}
@@ -159,7 +184,7 @@ func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
 		return err
 	}
 	seed := uuid.NewSHA1(namespace, []byte("disk "+b.board.Name))
-	layout := disk.Layout{Seed: seed, Partitions: []disk.Spec{
+	layout := disk.Layout{Seed: seed, MBR: b.board.Disk.Table == board.TableMBR, Start: b.board.Disk.Start.Bytes(), Partitions: []disk.Spec{
 		{Name: disk.Boot, Type: disk.EFISystem, Size: b.board.Disk.Boot.Bytes()},
 		{Name: disk.SlotA, Type: disk.LinuxData, Size: b.board.Disk.Slot.Bytes()},
 		{Name: disk.SlotB, Type: disk.LinuxData, Size: b.board.Disk.Slot.Bytes()},
@@ -169,7 +194,7 @@ func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
 		return err
 	}
 	key := cache.NewKey("disk", 2).Add("libraries", made).Add("boot", contents).Add("slot", b.slot.Key).
-		Add("layout", fmt.Sprint(layout)).Add("time", fmt.Sprint(b.commit.Time.Unix()))
+		Add("layout", fmt.Sprint(layout)).Add("outside", digestOfRaws(outside)).Add("time", fmt.Sprint(b.commit.Time.Unix()))
 	b.disk, err = b.file(ctx, shown, "disk", key, func(path string) error {
 		image, err := disk.Create(path, layout)
 		if err != nil {
@@ -179,6 +204,11 @@ func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
 		options := fat.Options{Label: "SKERRY-BOOT", VolumeID: seed.ID(), Time: b.commit.Time}
 		if err := image.MakeBoot(ctx, boot, options); err != nil {
 			return err
+		}
+		for _, r := range outside {
+			if err := image.WriteRaw(r.contents, r.offset); err != nil {
+				return fmt.Errorf("%s: %w", r.name, err)
+			}
 		}
 		slot, err := os.Open(b.slot.Path)
 		if err != nil {

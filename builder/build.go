@@ -31,6 +31,7 @@ import (
 type Result struct {
 	Manifest *release.Manifest
 	Files    []string // absolute paths, the disk images first
+	Next     []string // what a person does with the image, a line each; nothing where it goes without saying
 }
 
 // build is one run of the steps. Each step reads what those before it set.
@@ -112,7 +113,7 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 		{Name: "modules", Run: b.extractModules},
 		{Name: "root", Run: b.makeRoot},
 		{Name: "initramfs", Run: b.makeInitramfs},
-		{Name: "kernel image", Run: b.makeUKI},
+		{Name: "kernel image", Run: b.makeKernelImage},
 		{Name: "disk image", Run: b.makeDisk},
 		{Name: "publish", Run: func(ctx context.Context, s *progress.Step) (err error) {
 			result, err = b.publish(ctx, s)

@@ -62,6 +62,9 @@ func (b *build) publish(ctx context.Context, shown *progress.Step) (*Result, err
 		}
 		result.Files = append(result.Files, filepath.Join(stage.output, name))
 	}
+	for _, line := range b.board.Next {
+		result.Next = append(result.Next, strings.ReplaceAll(line, "{image}", result.Files[0]))
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -98,7 +101,10 @@ func (b *build) stageArtifacts(ctx context.Context, stage *stage, base string, m
 			return nil, err
 		}
 	}
-	err := errors.Join(add(release.KindSlot, base+".slot", b.slot), add(release.KindUKI, base+".efi", b.uki))
+	err := add(release.KindSlot, base+".slot", b.slot)
+	if err == nil && b.uki.Path != "" {
+		err = add(release.KindUKI, base+".efi", b.uki)
+	}
 	return names, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -97,8 +98,12 @@ func (b *build) makeRoot(ctx context.Context, shown *progress.Step) error {
 	salt := uuid.NewSHA1(namespace, []byte("verity salt "+b.board.Name))
 	key := cache.NewKey("slot", 2).Add("tree", digest).Add("tool", tool).Add("uuid", id.String()).
 		Add("compression", string(compression)).Add("salt", salt.String())
+	offset := rootOffset(b.board)
+	if offset > 0 {
+		key.Add("offset", fmt.Sprint(offset))
+	}
 	b.slot, err = b.file(ctx, shown, "slot", key, func(path string) error {
-		return makeSlot(ctx, path, erofs.Options{Tree: root, UUID: id, Time: rootTime, Compression: compression}, salt[:])
+		return makeSlot(ctx, path, erofs.Options{Tree: root, UUID: id, Time: rootTime, Compression: compression}, offset, salt[:])
 	})
 	if err != nil {
 		return err
@@ -118,20 +123,25 @@ func (b *build) makeRoot(ctx context.Context, shown *progress.Step) error {
 	return nil
 }
 
-// makeSlot writes a root file system with its hash tree behind it to path, and
-// the parameters of the tree to path.verity.
-func makeSlot(ctx context.Context, path string, o erofs.Options, salt []byte) error {
+// makeSlot writes a root file system with its hash tree behind it to path, at an
+// offset before which is a hole, and the parameters of the tree to path.verity.
+func makeSlot(ctx context.Context, path string, o erofs.Options, offset int64, salt []byte) error {
 	o.Output, o.WorkDir = path, filepath.Dir(path)
 	length, err := erofs.Make(ctx, o)
 	if err != nil {
 		return err
+	}
+	if offset > 0 {
+		if err := shift(path, offset); err != nil {
+			return err
+		}
 	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	params, err := verity.Append(ctx, file, 0, length, salt)
+	params, err := verity.Append(ctx, file, offset, length, salt)
 	if err != nil {
 		return err
 	}
@@ -139,6 +149,25 @@ func makeSlot(ctx context.Context, path string, o erofs.Options, salt []byte) er
 		return err
 	}
 	return file.Close()
+}
+
+// shift moves the contents of a file up.
+func shift(path string, offset int64) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return create(path, func(w io.Writer) error {
+		if _, err := w.(io.Seeker).Seek(offset, io.SeekStart); err != nil {
+			return err
+		}
+		_, err := io.Copy(w, in)
+		return err
+	})
 }
 
 // rootTree puts together what the root file system holds.

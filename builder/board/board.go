@@ -45,6 +45,8 @@ type Board struct {
 	Disk Disk `yaml:"disk" required:"true"`
 	// Overlays of every image for this board, merged in this order.
 	Overlays []string `yaml:"overlays" required:"true" jsonschema:"minItems=1,pattern=^[a-z0-9][a-z0-9_-]*$"`
+	// What a person does with the image, a line each, which a build prints. {image} stands for its file.
+	Next []string `yaml:"next" jsonschema:"minLength=1"`
 }
 
 // Debian says where packages come from. Which mirror has them is the host's affair.

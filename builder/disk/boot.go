@@ -21,15 +21,22 @@ func (i *Image) MakeBoot(ctx context.Context, t *tree.Tree, o fat.Options) error
 	if err != nil {
 		return err
 	}
-	files, err := bootFiles(t)
-	if err != nil {
-		return fmt.Errorf("make FAT32 file system %s: %w", o.Label, err)
-	}
-	err = fat.Make(ctx, i.file, p.Offset, p.Size, files, o)
+	err = MakeFAT(ctx, i.file, p.Offset, p.Size, t, o)
 	if errors.Is(err, fat.ErrFull) {
 		return fmt.Errorf("%w: make the boot partition larger in the board file", err)
 	}
 	return err
+}
+
+// MakeFAT makes a FAT32 file system of size bytes out of t, at an offset of w,
+// which has to be a hole or zeros there. Permissions are dropped; symbolic links
+// are an error.
+func MakeFAT(ctx context.Context, w io.WriterAt, offset, size int64, t *tree.Tree, o fat.Options) error {
+	files, err := bootFiles(t)
+	if err != nil {
+		return fmt.Errorf("make FAT32 file system %s: %w", o.Label, err)
+	}
+	return fat.Make(ctx, w, offset, size, files, o)
 }
 
 func bootFiles(t *tree.Tree) ([]fat.File, error) {

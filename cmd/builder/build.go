@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +21,7 @@ func newBuild(s *settings) *cobra.Command {
 
   skerry-VERSION-BOARD.img            disk image, to be written to a disk as it is
   skerry-VERSION-BOARD.slot           root file system and hash tree, for updates
-  skerry-VERSION-BOARD.efi            kernel image, for updates
+  skerry-VERSION-BOARD.efi            kernel image, for updates, on boards with UEFI
   skerry-VERSION-BOARD.manifest.json  what was made, of which packages and modules
   skerry-VERSION-BOARD.spdx.json      bill of materials (SPDX)
   SHA256SUMS                          checksums of all of these
@@ -54,6 +55,10 @@ machine; what the mirror says is asked for again after six hours.
 			}
 			for _, name := range result.Files {
 				fmt.Fprintln(cmd.OutOrStdout(), name)
+			}
+			if len(result.Next) > 0 {
+				// Not to standard output, which other programs read names of files from.
+				fmt.Fprintf(cmd.ErrOrStderr(), "\nnext:\n- %s\n", strings.Join(result.Next, "\n- "))
 			}
 			return nil
 		},
