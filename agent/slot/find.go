@@ -29,8 +29,11 @@ type Search struct {
 	// any case, or nothing if that is not known (see [Variables.BootPartUUID]). It
 	// is asked when a slot was found; nil means not known.
 	BootPartUUID func() string
-	Deadline     time.Duration // default [Deadline]
-	Settle       time.Duration // default 5 s
+	// Booted is the slot that the boot chain says it started, if it does: both
+	// slots may hold the same release.
+	Booted   Letter
+	Deadline time.Duration // default [Deadline]
+	Settle   time.Duration // default 5 s
 	// Open opens a device node for reading; default os.Open.
 	Open func(node string) (Device, error)
 }
@@ -52,8 +55,8 @@ type Found struct {
 }
 
 // Find waits for a slot whose hash tree carries the root hash, and returns it.
-// Slots on the disk the firmware booted from win. A release found
-// elsewhere is used when that disk does not show up, too. When the deadline
+// Slots on the disk the firmware booted from win, and the slot that it says it
+// started. A release found elsewhere is used when these do not show up, too. When the deadline
 // ends the search, the error lists every disk and partition seen and why it
 // was not the one.
 func Find(ctx context.Context, params verity.Params, s Search) (Found, error) {
@@ -116,7 +119,8 @@ func (s *search) enough(devices []blockdev.Device) bool {
 	uuid := s.BootPartUUID()
 	best, booted := 0, false
 	for i, d := range matches {
-		if uuid != "" && s.bootedFrom(devices, d.Parent, uuid) {
+		letter, _ := letterOf(d)
+		if letter == s.Booted || uuid != "" && s.bootedFrom(devices, d.Parent, uuid) {
 			best, booted = i, true
 			break
 		}
@@ -128,7 +132,7 @@ func (s *search) enough(devices []blockdev.Device) bool {
 	if s.since.IsZero() {
 		s.since = time.Now()
 	}
-	return booted || uuid == "" || time.Since(s.since) >= s.Settle
+	return booted || uuid == "" && s.Booted == "" || time.Since(s.since) >= s.Settle
 }
 
 func (s *search) matches(d blockdev.Device) bool {

@@ -199,3 +199,22 @@ func TestPartitionsAreReadOnceButFailedReadsAgain(t *testing.T) {
 		t.Errorf("opened %v", m.opened)
 	}
 }
+
+func TestFindTakesTheSlotThatTheBootChainStarted(t *testing.T) {
+	one, params := release(1)
+	two, _ := release(2)
+	m := newMachine(t)
+	m.addDisk("mmcblk0", one, one)
+	s := m.search()
+	s.Booted = B
+	if got, err := Find(t.Context(), params, s); err != nil || got.Letter != B || len(got.Also) != 1 {
+		t.Errorf("both hold the release, and B was started: got %+v, %v", got, err)
+	}
+	m = newMachine(t)
+	m.addDisk("mmcblk0", one, two)
+	s = m.search()
+	s.Booted, s.Settle = B, time.Millisecond
+	if got, err := Find(t.Context(), params, s); err != nil || got.Letter != A {
+		t.Errorf("B was started and does not hold the release: got %+v, %v", got, err)
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/skerry-os/skerry/agent/blockdev"
-	"github.com/skerry-os/skerry/agent/slot"
 	"github.com/skerry-os/skerry/fat"
 	"github.com/skerry-os/skerry/nodeconfig"
 	"github.com/skerry-os/skerry/strictyaml"
@@ -48,7 +47,7 @@ func (n *node) openBoot() (boot, error) {
 }
 
 // configOnBoot reads the node config; nothing if there is none. It leaves boot
-// open for bootTrial: opening takes longer than reading.
+// open for checkTrial: opening takes longer than reading.
 func (n *node) configOnBoot() ([]byte, error) {
 	b, err := n.openBoot()
 	if err != nil {
@@ -68,26 +67,4 @@ func readConfigFile(boot fs.FS) ([]byte, error) {
 	}
 	defer file.Close()
 	return strictyaml.Read(nodeconfig.FileName, file)
-}
-
-// bootTrial tells whether this boot is a trial of the release that runs.
-func (n *node) bootTrial() (bool, error) {
-	if n.partitionBoot == nil {
-		b, err := n.openBoot()
-		if err != nil {
-			return false, err
-		}
-		n.partitionBoot = &b
-	}
-	defer func() {
-		n.partitionBoot.Close()
-		n.partitionBoot = nil
-	}()
-	uefi := slot.UEFI{
-		Boot:      n.partitionBoot,
-		Variables: slot.Variables(efivars),
-		Running:   slot.Slot{Letter: n.Slot, Version: n.release.version},
-	}
-	_, trial, err := uefi.Booted()
-	return trial, err
 }

@@ -62,10 +62,16 @@ func initramfs(ctx context.Context) (origin, error) {
 
 // openRoot mounts the root of the slot at sysroot and fills in what it found.
 func openRoot(ctx context.Context, from *origin, log *slog.Logger) error {
-	params, err := commandLineParams()
+	commandLine, err := os.ReadFile(commandLineFile)
 	if err != nil {
 		return err
 	}
+	params, err := verity.FromCommandLine(string(commandLine))
+	if err != nil {
+		return err
+	}
+	// What is wrong with this is told when the boot chain is asked.
+	booted, _, _, _ := slot.BootedByUBoot(string(commandLine))
 	system, err := modules.Running()
 	if err != nil {
 		return err
@@ -110,7 +116,7 @@ func openRoot(ctx context.Context, from *origin, log *slog.Logger) error {
 	}
 	bootPart := sync.OnceValue(func() string { return bootPartUUID(ctx, loader) })
 	go bootPart() // it is asked for later
-	found, err := slot.Find(ctx, params, slot.Search{Events: events, BootPartUUID: bootPart})
+	found, err := slot.Find(ctx, params, slot.Search{Events: events, BootPartUUID: bootPart, Booted: booted})
 	if err != nil {
 		return err
 	}
@@ -154,14 +160,6 @@ func shareProgram() error {
 // none, which takes longer than most modules.
 func setModprobe(program string) error {
 	return os.WriteFile("/proc/sys/kernel/modprobe", []byte(program+"\n"), 0)
-}
-
-func commandLineParams() (verity.Params, error) {
-	contents, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return verity.Params{}, err
-	}
-	return verity.FromCommandLine(string(contents))
 }
 
 // bootPartUUID asks the boot chain which partition it came from. Machines

@@ -198,19 +198,6 @@ func readServices(dir string) ([]service.Spec, error) {
 	return specs, nil
 }
 
-// checkTrial tells whether this boot decides about the release.
-func (n *node) checkTrial(context.Context) error {
-	if _, err := os.Stat(efivars); err != nil {
-		return nil // no boot chain that the agent knows
-	}
-	trial, err := n.bootTrial()
-	if err != nil {
-		return err
-	}
-	n.status.Update(func(s *status.Status) { s.Trial = trial })
-	return nil
-}
-
 // watchPower turns a press of the power button into a request.
 func (n *node) watchPower(ctx context.Context, pressed chan<- struct{}) {
 	watcher := power.NewWatcher("/dev/input", func(device string) {
