@@ -58,6 +58,7 @@ func Run(ctx context.Context, o RunOptions) error {
 		GOARCH: board.Architecture, Disk: target, Bus: o.Bus, Memory: o.Memory, CPUs: o.CPUs,
 		Variables: variables, Forwards: o.Forwards, NoNetwork: o.NoNetwork,
 	}
+	ForBoard(&machine, board)
 	args, err := machine.Command()
 	if err != nil {
 		return err
@@ -76,6 +77,16 @@ func Run(ctx context.Context, o RunOptions) error {
 		return fmt.Errorf("run %s: %w", o.Image, err)
 	}
 	return nil
+}
+
+// ForBoard completes a machine with what a board's images need of it.
+func ForBoard(m *qemu.Machine, b *board.Board) {
+	m.UBoot = b.Bootloader.Kind == board.BootUBoot
+	for _, argument := range b.Kernel.Arguments {
+		if console, ok := strings.CutPrefix(argument, "console="); ok {
+			m.Console, _, _ = strings.Cut(console, ",") // the last one is /dev/console
+		}
+	}
 }
 
 // board returns the board that the image is for: the one that is named, or the

@@ -136,10 +136,16 @@ var epoch = sync.OnceValue(func() string {
 
 // builds are the images of this run, one a board. They are built when the first
 // test asks, with the user's cache.
-var builds = map[string]func() (image, error){
-	"x86_64": sync.OnceValues(func() (image, error) { return build("x86_64") }),
-	"arm64":  sync.OnceValues(func() (image, error) { return build("arm64") }),
-}
+var builds = func() map[string]func() (image, error) {
+	all := map[string]func() (image, error){}
+	for _, board := range append(ubootBoards, "x86_64", "arm64") {
+		all[board] = sync.OnceValues(func() (image, error) { return build(board) })
+	}
+	return all
+}()
+
+// ubootBoards are the boards with U-Boot.
+var ubootBoards = []string{"nanopi_neo_plus2", "pine64_plus", "rock-pi-4", "rock64", "rockpro64", "rpi4"}
 
 func build(board string) (image, error) {
 	defer took("build "+board, time.Now())

@@ -60,7 +60,7 @@ func (i *inspection) checkBoot(_ context.Context, shown *progress.Step) error {
 	if p == nil {
 		return nil // a finding about the table says so
 	}
-	p.Used = checkFAT(i.Report, r, p.Size)
+	p.Used = checkFAT(i.Report, disk.Boot, r, p.Size)
 	var err error
 	if i.boot, err = fat.Open(r, p.Size); err == nil {
 		err = i.boot.Check()
@@ -70,8 +70,12 @@ func (i *inspection) checkBoot(_ context.Context, shown *progress.Step) error {
 		i.find(disk.Boot, "Its files cannot be read: %v.", err)
 		return nil
 	}
-	i.checkLoaders()
-	i.checkDefault()
+	if i.uboot {
+		i.checkUBoot()
+	} else {
+		i.checkLoaders()
+		i.checkDefault()
+	}
 	i.checkConfig()
 	shown.Detail("%s used of %s", progress.Size(p.Used), progress.Size(p.Size))
 	return nil

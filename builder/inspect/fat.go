@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 
-	"github.com/skerry-os/skerry/builder/disk"
 	"github.com/skerry-os/skerry/fat"
 )
 
@@ -16,6 +15,7 @@ import (
 // reader gives up at the first damage: a checker has to go on.
 type fatCheck struct {
 	report *Report
+	where  string // partition in findings
 	r      io.ReaderAt
 
 	sectorBytes  int64
@@ -42,10 +42,10 @@ const (
 	maxOwners = 1 << 16
 )
 
-// checkFAT checks the FAT32 file system in the first size bytes of r and
-// returns how many bytes its files use.
-func checkFAT(report *Report, r io.ReaderAt, size int64) (used int64) {
-	v := &fatCheck{report: report, r: r}
+// checkFAT checks the FAT32 file system in the first size bytes of r, a partition
+// called where, and returns how many bytes its files use.
+func checkFAT(report *Report, where string, r io.ReaderAt, size int64) (used int64) {
+	v := &fatCheck{report: report, where: where, r: r}
 	boot := make([]byte, sectorBytes)
 	if _, err := r.ReadAt(boot, 0); err != nil {
 		v.find("The boot sector cannot be read: %v.", err)
@@ -70,7 +70,7 @@ func checkFAT(report *Report, r io.ReaderAt, size int64) (used int64) {
 	return used
 }
 
-func (v *fatCheck) find(format string, args ...any) { v.report.find(disk.Boot, format, args...) }
+func (v *fatCheck) find(format string, args ...any) { v.report.find(v.where, format, args...) }
 
 // readBootSector reads the parameters (sections 3.1 and 3.3) and the first
 // allocation table.

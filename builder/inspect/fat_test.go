@@ -125,7 +125,7 @@ func check(t testing.TB, name string) *Report {
 		t.Fatal(err)
 	}
 	r := &Report{}
-	checkFAT(r, file, info.Size())
+	checkFAT(r, "boot", file, info.Size())
 	return r
 }
 
@@ -287,7 +287,7 @@ func smallFAT() []byte {
 
 func TestSmallFATIsGoodButForItsSize(t *testing.T) {
 	r := &Report{}
-	checkFAT(r, bytes.NewReader(smallFAT()), int64(len(smallFAT())))
+	checkFAT(r, "boot", bytes.NewReader(smallFAT()), int64(len(smallFAT())))
 	compare(t, r, []string{"It has 22 clusters"})
 }
 
@@ -301,7 +301,7 @@ func FuzzCheckFAT(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := &Report{}
-		if used := checkFAT(r, bytes.NewReader(b), int64(len(b))); used > int64(len(b)) {
+		if used := checkFAT(r, "boot", bytes.NewReader(b), int64(len(b))); used > int64(len(b)) {
 			t.Errorf("%d of %d bytes are used", used, len(b))
 		}
 		// What the checker finds good, the reader must be able to read.

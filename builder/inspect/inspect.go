@@ -53,7 +53,7 @@ type Report struct {
 	Architecture string      `json:"architecture,omitempty"` // Go's name, as in arm64
 	Manifest     string      `json:"manifest,omitempty"`     // the file beside the image, if there is one
 	Partitions   []Partition `json:"partitions"`
-	Releases     []*Release  `json:"releases"` // one for each kernel image on partition boot
+	Releases     []*Release  `json:"releases"` // one for each kernel image on partition boot, or boot area of a slot
 	Findings     []Finding   `json:"findings"`
 	Notes        []string    `json:"notes,omitempty"` // what a person may want to know, but is not wrong
 	more         int         // findings beyond the limit
@@ -70,9 +70,10 @@ type Partition struct {
 	Used   int64  `json:"used"` // bytes that something was found in; 0 where nobody looked
 }
 
-// Release is a kernel image on partition boot and the slot that it starts.
+// Release is a kernel image on partition boot and the slot that it starts, or a
+// slot with a boot area.
 type Release struct {
-	Entry          string    `json:"entry"` // file name in EFI/Linux
+	Entry          string    `json:"entry"` // file name in EFI/Linux, or the slot that has a boot area
 	Default        bool      `json:"default"`
 	Version        string    `json:"version,omitempty"`
 	Board          string    `json:"board,omitempty"`
@@ -86,6 +87,12 @@ type Release struct {
 	InitramfsBytes int64     `json:"initramfsBytes"` // unpacked
 	Slot           *Slot     `json:"slot,omitempty"`
 
+	// where is what findings about the command line name; empty for kernel images.
+	where string
+	// only is the slot that it starts; any if it is empty.
+	only      string
+	areaUsed  int64             // bytes of the boot area that its files take
+	areaEnd   int64             // of the boot area, in bytes
 	osRelease map[string]string // of the kernel image
 	params    verity.Params
 	intact    bool // the slot is what the kernel image says
@@ -137,6 +144,11 @@ type inspection struct {
 	workDir  string
 	progress *progress.Progress
 	boot     *fat.FS // nil if it cannot be read
+
+	// Of boards with U-Boot.
+	uboot       bool
+	family      string // of the processor's boot loader; see familyOf
+	defaultSlot string // by the boot state
 }
 
 // Inspect looks at the disk image at path. The error says that it could not

@@ -19,6 +19,9 @@ import (
 
 // checkKernelImages looks into every kernel image on partition boot.
 func (i *inspection) checkKernelImages(ctx context.Context, shown *progress.Step) error {
+	if i.uboot {
+		return i.checkBootAreas(ctx, shown)
+	}
 	for _, r := range i.Releases {
 		if err := i.checkKernelImage(ctx, r); err != nil {
 			return err

@@ -18,6 +18,7 @@ import (
 	"github.com/skerry-os/skerry/builder/elfdeps"
 	"github.com/skerry-os/skerry/builder/progress"
 	"github.com/skerry-os/skerry/builder/tree"
+	"github.com/skerry-os/skerry/release"
 	"github.com/skerry-os/skerry/verity"
 )
 
@@ -239,6 +240,17 @@ func (i *inspection) checkOSRelease(where string, root *tree.Tree, r *Release) {
 	contents, err := read(root, name)
 	if err != nil {
 		i.find(in(where, name), "It cannot be read: %v.", err)
+		return
+	}
+	if r.only != "" { // a boot area has none
+		r.osRelease = osRelease(string(contents))
+		r.Version, r.Board = r.osRelease["VERSION_ID"], r.osRelease["VARIANT_ID"]
+		if _, err := release.ParseVersion(r.Version); err != nil {
+			i.find(in(where, name), "It has no valid VERSION_ID: %v.", err)
+		}
+		if r.Default {
+			i.Board, i.Version = r.Board, r.Version
+		}
 		return
 	}
 	if keys := differing(osRelease(string(contents)), r.osRelease); len(keys) > 0 {

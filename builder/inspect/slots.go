@@ -22,7 +22,10 @@ func (i *inspection) checkSlots(ctx context.Context, shown *progress.Step) error
 		if r.CommandLine == "" {
 			continue // a finding already
 		}
-		where := onBoot(path.Join(entryFolder, r.Entry))
+		where := r.where
+		if where == "" {
+			where = onBoot(path.Join(entryFolder, r.Entry))
+		}
 		params, err := verity.FromCommandLine(r.CommandLine)
 		if err != nil {
 			i.find(where, "Its command line does not say where the root is: %v.", err)
@@ -39,7 +42,7 @@ func (i *inspection) checkSlots(ctx context.Context, shown *progress.Step) error
 func (i *inspection) checkSlot(ctx context.Context, shown *progress.Step, r *Release, where string, params verity.Params) error {
 	for _, name := range []string{disk.SlotA, disk.SlotB} {
 		p, slot := i.partition(name)
-		if p == nil {
+		if p == nil || r.only != "" && r.only != name {
 			continue
 		}
 		matches, err := verity.Matches(slot, params)
@@ -54,6 +57,9 @@ func (i *inspection) checkSlot(ctx context.Context, shown *progress.Step, r *Rel
 			Partition: name, Size: params.End(),
 			RootHash: hex.EncodeToString(params.Hash[:]), RootSize: params.Blocks * verity.BlockSize,
 		}
+		if end := r.areaEnd; end > params.Root {
+			i.find(name, "Its boot area ends at byte %d, and its root begins at byte %d.", end, params.Root)
+		}
 		if params.End() > p.Size {
 			i.find(name, "The command line of %s names %d bytes of it, and it has %d.", r.Entry, params.End(), p.Size)
 			return nil
@@ -61,6 +67,10 @@ func (i *inspection) checkSlot(ctx context.Context, shown *progress.Step, r *Rel
 		p.Used = params.End()
 		shown.Detail("%s in %s", progress.Size(p.Used), name)
 		return i.verify(ctx, shown, r, slot)
+	}
+	if r.only != "" {
+		i.find(where, "The slot does not have its hash tree: the block at byte %d must have the hash %x, or the node finds no root.", params.Tree, params.Hash)
+		return nil
 	}
 	i.find(where, "Neither %s nor %s has its hash tree: the block at byte %d of a slot must have the hash %x, or the node finds no root.",
 		disk.SlotA, disk.SlotB, params.Tree, params.Hash)

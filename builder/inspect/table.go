@@ -55,7 +55,11 @@ type entry struct {
 
 // checkTable reads the partition table and checks it as firmware and kernel do.
 func (i *inspection) checkTable(_ context.Context, shown *progress.Step) error {
-	i.Report.checkTable(i.image)
+	if i.uboot = hasMBR(i.image); i.uboot {
+		i.checkMBRTable(i.image)
+	} else {
+		i.Report.checkTable(i.image)
+	}
 	shown.Detail("%d partitions", len(i.Partitions))
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/skerry-os/skerry/builder/bootscript"
 	"github.com/skerry-os/skerry/builder/progress"
 )
 
@@ -54,12 +55,16 @@ func (r *Release) rows(row func(name, format string, args ...any)) {
 	}
 	row("release", "%s for %s%s", r.Version, r.Board, starts)
 	row("kernel", "%s, %s", r.Kernel, r.Architecture)
-	row("kernel image", "%s, %s", r.Entry, progress.Size(r.Size))
-	row("", "sha256 %s", r.SHA256)
+	if r.only != "" {
+		row("boot area", "%s, %s used of %s", r.Entry, progress.Size(r.areaUsed), progress.Size(r.Size))
+	} else {
+		row("kernel image", "%s, %s", r.Entry, progress.Size(r.Size))
+		row("", "sha256 %s", r.SHA256)
+	}
 	var parts []string
 	for _, s := range r.Sections {
 		switch s.Name {
-		case ".linux", ".initrd", ".cmdline", ".osrel", ".uname":
+		case ".linux", ".initrd", ".cmdline", ".osrel", ".uname", bootscript.Kernel, bootscript.Initramfs:
 			parts = append(parts, s.Name+" "+progress.Size(s.Size))
 		}
 	}

@@ -2,8 +2,12 @@
 // same firmware kind, same bus for the disk, same console. `builder run` and
 // the system tests boot images through it.
 //
-// It needs QEMU 9 or newer and the firmware of Debian's packages ovmf and
-// qemu-efi-aarch64. Without KVM, QEMU emulates: an order of magnitude slower.
+// Images of boards with U-Boot run on QEMU's machine virt with Debian's U-Boot for
+// it: their boot script, slots and kernel are what the board has, its blobs and
+// devices are not.
+//
+// It needs QEMU 9 or newer and the firmware of Debian's packages ovmf,
+// qemu-efi-aarch64 and u-boot-qemu. Without KVM, QEMU emulates: an order of magnitude slower.
 package qemu
 
 import (
@@ -48,6 +52,12 @@ type Machine struct {
 	Bus    string // one of Buses; virtio if empty
 	Memory int    // MiB; 1024 if 0
 	CPUs   int    // 2 if 0
+	// UBoot starts with U-Boot in the place of UEFI, on arm64 only.
+	UBoot bool
+	// Console is the board's serial console as the kernel calls it, as in ttyS2.
+	// Where it is not the machine's own one, the machine gets so many serial ports
+	// that there is one of this name. Only with UBoot.
+	Console string
 	// Variables is the file that keeps the firmware's variables. It is made
 	// from the firmware's template if it does not exist.
 	Variables string
@@ -95,12 +105,13 @@ func (m Machine) Command() ([]string, error) {
 	if !ok {
 		return nil, fmt.Errorf("run %s: there is no virtual machine for architecture %s", m.Disk, m.GOARCH)
 	}
-	code, err := firstFile(p.code)
+	firmware, err := m.firmware(p)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.makeVariables(p); err != nil {
-		return nil, err
+	if m.UBoot {
+		// With ACPI the power button is where only UEFI's kernel looks.
+		p.machine += ",acpi=off"
 	}
 	cpu, accel := p.cpu, "tcg,thread=multi"
 	if m.GOARCH == runtime.GOARCH && writable("/dev/kvm") && virtualizes("/proc/cpuinfo") {
@@ -109,13 +120,12 @@ func (m Machine) Command() ([]string, error) {
 	args := []string{p.program, "-nodefaults", "-no-user-config",
 		"-machine", p.machine, "-accel", accel, "-cpu", cpu,
 		"-smp", strconv.Itoa(orDefault(m.CPUs, 2)), "-m", strconv.Itoa(orDefault(m.Memory, 1024)),
-		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + escape(code),
-		"-drive", "if=pflash,unit=1,format=raw,file=" + escape(m.Variables),
 		"-drive", "if=none,id=disk,format=raw,discard=unmap,file=" + escape(m.Disk),
 		"-device", "virtio-rng-pci",
 		"-device", "i6300esb", "-action", "watchdog=reset",
 		"-device", "virtio-gpu-pci", "-display", "none",
 		"-device", "qemu-xhci,id=xhci", "-device", "usb-kbd,bus=xhci.0"}
+	args = append(args, firmware...)
 	disk, err := m.diskDevice()
 	if err != nil {
 		return nil, err
@@ -128,11 +138,28 @@ func (m Machine) Command() ([]string, error) {
 	if serial == "" {
 		serial = "mon:stdio"
 	}
-	args = append(args, "-serial", serial)
+	if m.UBoot {
+		args = append(args, serialPorts(serial, m.Console)...)
+	} else {
+		args = append(args, "-serial", serial)
+	}
 	if m.Monitor != "" {
 		args = append(args, "-qmp", "unix:"+escape(m.Monitor)+",server=on,wait=off")
 	}
 	return append(args, m.Extra...), nil
+}
+
+// firmware returns the arguments for what the machine starts with.
+func (m Machine) firmware(p platform) ([]string, error) {
+	if m.UBoot {
+		return m.ubootFirmware()
+	}
+	code, err := firstFile(p.code)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + escape(code),
+		"-drive", "if=pflash,unit=1,format=raw,file=" + escape(m.Variables)}, m.makeVariables(p)
 }
 
 func (m Machine) diskDevice() ([]string, error) {

@@ -63,3 +63,25 @@ func TestVariablesOfAnotherArchitectureAreRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestABoardWithUBootGetsItsSerialPort(t *testing.T) {
+	for console, want := range map[string]int{"ttyS2": 3, "ttyS0": 1, "ttyAMA0": 0, "ttyS4": 0, "": 0} {
+		args, err := Machine{GOARCH: "arm64", UBoot: true, Console: console}.Command()
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := strings.Join(args, " ")
+		if got := strings.Count(line, "-device pci-serial,"); got != want {
+			t.Errorf("%s: %d ports, want %d", console, got, want)
+		}
+		if want > 0 && !strings.Contains(line, "pci-serial,chardev=console") {
+			t.Errorf("%s: the console is not connected: %s", console, line)
+		}
+		if !strings.Contains(line, "-bios ") || strings.Contains(line, "pflash") {
+			t.Errorf("%s: %s", console, line)
+		}
+	}
+	if _, err := (Machine{GOARCH: "amd64", UBoot: true}).Command(); err == nil {
+		t.Error("U-Boot on amd64 was accepted")
+	}
+}

@@ -152,9 +152,20 @@ func (d Disk) FileSystem() string {
 	return fmt.Sprintf("%s?offset=%d", d.Path, start)
 }
 
-// CheckTable has sgdisk check the partition table.
+// CheckTable has sgdisk, or sfdisk in the case of an MBR, check the partition table.
 func (d Disk) CheckTable() {
 	d.t.Helper()
+	image, err := disk.Open(d.Path)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer image.Close()
+	if len(image.ID()) == 8 { // digits of an MBR
+		if text := Run(d.t, "sfdisk", "--verify", d.Path); !strings.Contains(text, "No errors detected") {
+			d.t.Errorf("sfdisk --verify:\n%s", text)
+		}
+		return
+	}
 	if text := Run(d.t, "sgdisk", "-v", d.Path); !strings.Contains(text, "No problems found") {
 		d.t.Errorf("sgdisk -v:\n%s", text)
 	}
