@@ -21,6 +21,7 @@ import (
 	"github.com/skerry-os/skerry/builder/uki"
 	"github.com/skerry-os/skerry/fat"
 	"github.com/skerry-os/skerry/loaderconf"
+	"github.com/skerry-os/skerry/nodeconfig"
 	"github.com/skerry-os/skerry/verity"
 )
 
@@ -141,7 +142,7 @@ func (b *build) bootTree(ctx context.Context) (*tree.Tree, error) {
 			return nil, err
 		}
 	}
-	return boot, nil
+	return boot, boot.AddBytes(nodeconfig.ExampleName, 0o644, []byte(nodeconfig.Example()))
 }
 
 // addUEFI adds boot loader and kernel image.

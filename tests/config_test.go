@@ -6,6 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/skerry-os/skerry/builder/disk"
+	"github.com/skerry-os/skerry/tests/machine"
 )
 
 // header begins every node config.
@@ -48,11 +52,34 @@ func TestNodeStartsWithDefaultsIfItsFirstConfigIsBad(t *testing.T) {
 	timed(t)
 	d := flashed(t, "x86_64")
 	d.WriteConfig(header + "hostname: Shop 17\n")
-	up := boot(t, d).ExpectUp()
+	m := boot(t, d)
+	up := m.ExpectUp()
 	wantLine(t, up.Lines, `^phase config \(2/\d\): failed: the node runs with the defaults, .*: skerry\.yaml:3:11: `)
 	if !strings.HasPrefix(up.Hostname, "x86-64-") {
 		t.Errorf("the node is called %s, not by board and MAC", up.Hostname)
 	}
+	m.PowerOff()
+	// What a person finds who puts the disk into a computer.
+	report := machine.Run(t, "mtype", "-i", d.Path+"@@1M", "::skerry-report.txt")
+	wantLine(t, strings.Split(report, "\n"), `^skerry\.yaml:3:11: `)
+	d.WriteConfig(header + "hostname: shop-17\n")
+	m = boot(t, d)
+	if up = m.ExpectUp(); up.Hostname != "shop-17" {
+		t.Errorf("the node is called %s, not shop-17", up.Hostname)
+	}
+	m.PowerOff()
+	report = machine.Run(t, "mtype", "-i", d.Path+"@@1M", "::skerry-report.txt")
+	wantLine(t, strings.Split(report, "\n"), `^The node uses skerry\.yaml\.`)
+}
+
+func TestConfigUnderAnotherNameIsTold(t *testing.T) {
+	timed(t)
+	d := flashed(t, "x86_64")
+	if err := disk.WriteBootFile(d.Path, "skerry.yaml.txt", []byte(header+"hostname: shop-17\r\n"), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	up := boot(t, d).ExpectUp()
+	wantLine(t, up.Lines, `^phase config \(2/\d\): failed: the node runs with the defaults, .*: partition boot has skerry\.yaml\.txt and no skerry\.yaml: rename it`)
 }
 
 func TestConfigNamesTheNodeAndGivesItAddresses(t *testing.T) {

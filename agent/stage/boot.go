@@ -60,7 +60,11 @@ func (n *node) configOnBoot() ([]byte, error) {
 func readConfigFile(boot fs.FS) ([]byte, error) {
 	file, err := boot.Open(nodeconfig.FileName)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		name, err := mistakenName(boot)
+		if err == nil && name != "" {
+			err = fmt.Errorf("partition boot has %s and no %s: rename it; a computer that hides the ends of names may show both alike", name, nodeconfig.FileName)
+		}
+		return nil, err
 	}
 	if err != nil {
 		return nil, err

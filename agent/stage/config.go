@@ -17,15 +17,19 @@ import (
 // defaults if there was none: it must stay reachable to be mended.
 func (n *node) applyConfig(context.Context) error {
 	var problem error
+	running := ""
 	if n.bootConfigErr != nil {
 		config, what := n.lastConfig(stateDir)
-		n.config = config
+		n.config, running = config, what
 		// What counts comes first: a list of mistakes is cut when it is long.
 		problem = fmt.Errorf("the node runs with %s: %w", what, n.bootConfigErr)
 	} else if n.dataMounted && n.bootConfig != nil {
 		if err := identity.KeepConfig(stateDir, n.bootConfig); err != nil {
 			n.log.Warn("the node config is not kept on data", "err", err)
 		}
+	}
+	if err := n.reportConfig(running, n.bootConfigErr); err != nil {
+		n.log.Warn("no report is left on partition boot", "err", err)
 	}
 	if err := os.WriteFile("/etc/machine-id", []byte(n.identity.MachineID+"\n"), 0o444); err != nil {
 		problem = errors.Join(problem, err)
