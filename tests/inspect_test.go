@@ -9,7 +9,7 @@ import (
 )
 
 func TestInspectFindsNothingWrong(t *testing.T) {
-	for _, board := range []string{"x86_64", "arm64"} {
+	for _, board := range append([]string{"x86_64", "arm64"}, ubootBoards...) {
 		t.Run(board, func(t *testing.T) {
 			timed(t)
 			i := built(t, board)
