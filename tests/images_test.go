@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/builder"
+	"github.com/skerry-os/skerry/builder/board"
 	"github.com/skerry-os/skerry/builder/qemu"
 	"github.com/skerry-os/skerry/release"
 	"github.com/skerry-os/skerry/tests/machine"
@@ -138,14 +139,25 @@ var epoch = sync.OnceValue(func() string {
 // test asks, with the user's cache.
 var builds = func() map[string]func() (image, error) {
 	all := map[string]func() (image, error){}
-	for _, board := range append(ubootBoards, "x86_64", "arm64") {
-		all[board] = sync.OnceValues(func() (image, error) { return build(board) })
+	for _, name := range slices.Concat(ubootBoards, []string{"x86_64", "arm64"}) {
+		all[name] = sync.OnceValues(func() (image, error) { return build(name) })
 	}
 	return all
 }()
 
-// ubootBoards are the boards with U-Boot.
-var ubootBoards = []string{"nanopi_neo_plus2", "pine64_plus", "rock-pi-4", "rock64", "rockpro64", "rpi4"}
+// ubootBoards are the boards with U-Boot that the repository has.
+var ubootBoards = func() (names []string) {
+	boards, err := board.List(os.DirFS(".."))
+	if err != nil {
+		panic(err) // no test can run
+	}
+	for _, b := range boards {
+		if b.Bootloader.Kind == board.BootUBoot {
+			names = append(names, b.Name)
+		}
+	}
+	return names
+}()
 
 func build(board string) (image, error) {
 	defer took("build "+board, time.Now())

@@ -5,11 +5,12 @@ package tests
 import (
 	"encoding/json"
 	"os/exec"
+	"slices"
 	"testing"
 )
 
 func TestInspectFindsNothingWrong(t *testing.T) {
-	for _, board := range append([]string{"x86_64", "arm64"}, ubootBoards...) {
+	for _, board := range slices.Concat([]string{"x86_64", "arm64"}, ubootBoards) {
 		t.Run(board, func(t *testing.T) {
 			timed(t)
 			i := built(t, board)

@@ -95,6 +95,7 @@ var parts = []struct {
 	{"build", measureBuilds},
 	{"size", measureSizes},
 	{"boot", measureBoots},
+	{"flash", measureFlash},
 }
 
 // session is one run of the benchmark: what its parts share.
