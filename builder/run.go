@@ -41,6 +41,10 @@ func Run(ctx context.Context, o RunOptions) error {
 	if err != nil {
 		return err
 	}
+	if len(board.Bootloader.State) > 0 && board.Bootloader.Addresses.Kernel > 0 {
+		return fmt.Errorf("run %s: images for board %s are loaded to places in memory that a virtual machine does not have: run one of another board",
+			o.Image, board.Name)
+	}
 	dir, err := os.MkdirTemp("", "skerry-run-")
 	if err != nil {
 		return err
