@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -63,11 +64,17 @@ func fatOf(t *testing.T, files map[string][]byte) []byte {
 	image := filepath.Join(dir, "fat")
 	machine.Run(t, "mformat", "-C", "-i", image, "-f", "2880", "::")
 	for name, contents := range files {
-		file := filepath.Join(dir, name)
+		file := filepath.Join(dir, filepath.Base(name))
 		if err := os.WriteFile(file, contents, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		machine.Run(t, "mcopy", "-i", image, file, "::")
+		folder := ""
+		for part := range strings.SplitSeq(filepath.Dir(name), "/") {
+			if folder += "/" + part; part != "." && exec.Command("mdir", "-i", image, "::"+folder).Run() != nil {
+				machine.Run(t, "mmd", "-i", image, "::"+folder)
+			}
+		}
+		machine.Run(t, "mcopy", "-i", image, file, "::"+name)
 	}
 	b, err := os.ReadFile(image)
 	if err != nil {
