@@ -29,6 +29,7 @@ import (
 	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+	"github.com/skerry-os/skerry/cluster/servicelb"
 	"github.com/skerry-os/skerry/cluster/tunnel"
 	"github.com/skerry-os/skerry/nodeconfig"
 )
@@ -148,6 +149,9 @@ func (c *Control) runComponents(ctx context.Context, endpoint string) error {
 		group.Go(func() error { return c.publishEndpoint(ctx, client) })
 		group.Go(func() error { return forgetKeys(ctx, client) })
 		group.Go(func() error { return c.runAddons(ctx, restConfig, client) })
+		if !c.Disabled("servicelb") {
+			group.Go(func() error { return servicelb.Run(ctx, client) })
+		}
 		return nil
 	})
 	return group.Wait()

@@ -18,6 +18,7 @@ import (
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
 	"github.com/skerry-os/skerry/cluster/network"
+	"github.com/skerry-os/skerry/cluster/networkpolicy"
 	"github.com/skerry-os/skerry/cluster/tunnel"
 )
 
@@ -64,11 +65,14 @@ func (n *Node) Run(ctx context.Context) error {
 			}.Run(ctx)
 		})
 	}
+	_, client, err := kubeconfig.Client(n.proxyKubeconfig())
+	if err != nil {
+		return err
+	}
+	if membership.NetworkPolicy {
+		group.Go(func() error { return networkpolicy.Run(ctx, client, n.NodeName) })
+	}
 	group.Go(func() error {
-		_, client, err := kubeconfig.Client(n.proxyKubeconfig())
-		if err != nil {
-			return err
-		}
 		return network.Network{
 			Node: n.NodeName, Address: net.ParseIP(n.NodeIP), Kubeconfig: n.proxyKubeconfig(), Client: client,
 			CIDR: membership.ClusterCIDR, Backend: membership.FlannelBackend,
