@@ -43,6 +43,7 @@ type build struct {
 	// plan
 	board    *board.Board // with what the overlays add
 	overlays []*board.Overlay
+	images   []*board.ContainerImage
 	commit   commit
 	config   []byte // the node config that goes to partition boot
 
@@ -52,8 +53,9 @@ type build struct {
 	unpacked      map[string]string // folders by package name
 
 	// programs
-	agent    string     // the compiled agent
-	compiled []artifact // the board's Go programs, in its order
+	agent    string       // the compiled agent
+	compiled []artifact   // the board's Go programs, in its order
+	inImages [][]artifact // those of the container images
 	kernel   *kernel.Package
 	modules  *kernel.Modules
 

@@ -15,8 +15,8 @@ import (
 	"github.com/skerry-os/skerry/builder/tree"
 )
 
-// compileTasks are the steps that compile the agent and the board's Go
-// programs, each under its file's name.
+// compileTasks are the steps that compile the agent, the board's Go programs,
+// each under its file's name, and those of the container images.
 func (b *build) compileTasks() []progress.Task {
 	tasks := []progress.Task{{Name: "agent", Run: func(ctx context.Context, shown *progress.Step) error {
 		made, err := b.compile(ctx, shown, "agent", gobuild.Program{Package: "./cmd/agent"})
@@ -36,6 +36,17 @@ func (b *build) compileTasks() []progress.Task {
 			b.compiled[i], err = b.compile(ctx, shown, name, what)
 			return err
 		}})
+	}
+	b.inImages = make([][]artifact, len(b.images))
+	for i, image := range b.images {
+		b.inImages[i] = make([]artifact, len(image.Go))
+		for j, program := range image.Go {
+			name := path.Base(program.File)
+			tasks = append(tasks, progress.Task{Name: name, Run: func(ctx context.Context, shown *progress.Step) (err error) {
+				b.inImages[i][j], err = b.compile(ctx, shown, name, gobuild.Program{Package: program.Package, Tags: program.Tags})
+				return err
+			}})
+		}
 	}
 	return tasks
 }
@@ -103,7 +114,7 @@ func (b *build) sysroot(ctx context.Context) (*gobuild.C, error) {
 // goModules returns the modules that all programs were compiled from, each once.
 func (b *build) goModules() ([]gobuild.Module, error) {
 	programs := []string{b.agent}
-	for _, made := range b.compiled {
+	for _, made := range slices.Concat(append(b.inImages, b.compiled)...) {
 		programs = append(programs, made.Path)
 	}
 	all := map[gobuild.Module]bool{}

@@ -49,6 +49,13 @@ func (b *build) plan(ctx context.Context, shown *progress.Step) error {
 		b.overlays = append(b.overlays, overlay)
 	}
 	b.board = b.board.With(b.overlays)
+	for _, name := range b.board.Images {
+		image, err := board.LoadContainerImage(source, name)
+		if err != nil {
+			return err
+		}
+		b.images = append(b.images, image)
+	}
 	if b.Options.Config != "" {
 		if b.config, err = readConfig(b.Options.Config); err != nil {
 			return err

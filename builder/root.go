@@ -195,6 +195,9 @@ func (b *build) rootTree() (*tree.Tree, error) {
 	if err := b.addPrograms(root); err != nil {
 		return nil, err
 	}
+	if err := b.addContainerImages(root); err != nil {
+		return nil, err
+	}
 	selection, err := b.selectModules(b.board.Modules.Root)
 	if err != nil {
 		return nil, err

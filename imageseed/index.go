@@ -173,3 +173,12 @@ func decode(text []byte, into any, strict bool) error {
 	}
 	return nil
 }
+
+// Architecture returns what the image is for, in Go's words, as in arm64.
+func (i *Image) Architecture() string {
+	var config ocispec.Image
+	if err := decode([]byte(i.Config), &config, false); err != nil {
+		return "" // a config that was checked can be read
+	}
+	return config.Architecture
+}

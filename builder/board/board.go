@@ -6,6 +6,7 @@
 //	boards/modules/NAME.yaml    a list of kernel modules that boards and overlays share
 //	overlays/NAME/overlay.yaml  what an overlay adds to an image
 //	overlays/NAME/root/         files for the root tree
+//	images/NAME/image.yaml      a container image that nodes carry with them
 //
 // What is read has been checked for what can be told without packages: names,
 // sizes, paths, and that the module lists and overlays that are named exist.
@@ -39,6 +40,8 @@ type Board struct {
 	Programs []Program `yaml:"programs"`
 	// Go programs that are compiled into the root.
 	Go []GoProgram `yaml:"go"`
+	// Container images that nodes carry with them: folders of images/.
+	Images []string `yaml:"images" jsonschema:"pattern=^[a-z0-9][a-z0-9_-]*$"`
 	// Packages that are searched for the firmware files that the modules ask for.
 	Firmware []string `yaml:"firmware" jsonschema:"pattern=^[a-z0-9][a-z0-9.+-]+$"`
 	// The disk image.
@@ -153,6 +156,8 @@ type Overlay struct {
 	Programs []Program `yaml:"programs"`
 	// Go programs that are compiled into the root.
 	Go []GoProgram `yaml:"go"`
+	// Container images that nodes carry with them: folders of images/.
+	Images []string `yaml:"images" jsonschema:"pattern=^[a-z0-9][a-z0-9_-]*$"`
 	// Packages that are searched for the firmware files that the modules ask for.
 	Firmware []string `yaml:"firmware" jsonschema:"pattern=^[a-z0-9][a-z0-9.+-]+$"`
 	// Additions to the kernel's command line.

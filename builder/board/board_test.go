@@ -36,6 +36,7 @@ func repository(boardYAML string) fstest.MapFS {
 		"boards/modules/a.yaml":          {Data: []byte("description: x\nmodules: [m]\namd64: [n]\n")},
 		"overlays/base/overlay.yaml":     {Data: []byte("description: x\nprograms: [{package: e2fsprogs, files: [/usr/sbin/mke2fs]}]\nkernel: {arguments: [quiet]}\n")},
 		"overlays/base/root/etc/hosts":   {Data: []byte("127.0.0.1 localhost\n")},
+		"images/pause/main.go":           {Data: []byte("package main\n")},
 		"overlays/README.md":             {Data: []byte("x")},
 		"overlays/unfinished/root/etc/x": {Data: []byte("x")},
 	}

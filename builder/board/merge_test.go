@@ -12,6 +12,7 @@ func TestOverlaysAddToABoardAndLeaveItAsItIs(t *testing.T) {
 			Name:     "x86_64",
 			Programs: []Program{{Package: "a", Files: []string{"/a"}}},
 			Go:       []GoProgram{{Package: "./a", File: "/ga"}},
+			Images:   []string{"m", "n"},
 			Firmware: []string{"f"},
 			Kernel:   Kernel{Package: "k", Arguments: []string{"one"}},
 			Modules:  Modules{Initramfs: []string{"i"}, Root: []string{"r"}},
@@ -20,12 +21,13 @@ func TestOverlaysAddToABoardAndLeaveItAsItIs(t *testing.T) {
 	b := plain()
 	got := b.With([]*Overlay{
 		{Programs: []Program{{Package: "b", Files: []string{"/b"}}}, Kernel: OverlayKernel{Arguments: []string{"two"}}},
-		{Go: []GoProgram{{Package: "./b", File: "/gb"}}, Firmware: []string{"g"}, Kernel: OverlayKernel{Arguments: []string{"three"}}, Modules: Modules{Initramfs: []string{"j"}, Root: []string{"s"}}},
+		{Go: []GoProgram{{Package: "./b", File: "/gb"}}, Images: []string{"n", "l"}, Firmware: []string{"g"}, Kernel: OverlayKernel{Arguments: []string{"three"}}, Modules: Modules{Initramfs: []string{"j"}, Root: []string{"s"}}},
 	})
 	want := &Board{
 		Name:     "x86_64",
 		Programs: []Program{{Package: "a", Files: []string{"/a"}}, {Package: "b", Files: []string{"/b"}}},
 		Go:       []GoProgram{{Package: "./a", File: "/ga"}, {Package: "./b", File: "/gb"}},
+		Images:   []string{"l", "m", "n"},
 		Firmware: []string{"f", "g"},
 		Kernel:   Kernel{Package: "k", Arguments: []string{"one", "two", "three"}},
 		Modules:  Modules{Initramfs: []string{"i", "j"}, Root: []string{"r", "s"}},

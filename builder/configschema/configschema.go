@@ -1,6 +1,6 @@
 // Package configschema has the JSON Schemas (draft 2020-12) of the YAML files
 // that people write, so that editors complete and check them: the node config,
-// and boards, overlays and module lists.
+// and boards, overlays, module lists and container images.
 //
 // The schemas are generated from the Go types and their comments (Generate) and
 // embedded; a test fails when they are not current. They promise less than the
@@ -22,6 +22,8 @@ var (
 	overlaySchema string
 	//go:embed modules.schema.json
 	modulesSchema string
+	//go:embed image.schema.json
+	imageSchema string
 )
 
 // NodeConfig returns the schema of skerry.yaml, indented and with a line end.
@@ -35,3 +37,6 @@ func Overlay() string { return overlaySchema }
 
 // Modules returns the schema of boards/modules/NAME.yaml.
 func Modules() string { return modulesSchema }
+
+// Image returns the schema of images/NAME/image.yaml.
+func Image() string { return imageSchema }

@@ -40,7 +40,7 @@ func TestTheSchemasAreCurrent(t *testing.T) {
 }
 
 var schemas = map[string]func() string{
-	"node config": configschema.NodeConfig, "board": configschema.Board, "overlay": configschema.Overlay, "modules": configschema.Modules,
+	"node config": configschema.NodeConfig, "board": configschema.Board, "overlay": configschema.Overlay, "modules": configschema.Modules, "image": configschema.Image,
 }
 
 func TestEveryKeyIsDescribedAndNoOtherKeyIsAllowed(t *testing.T) {

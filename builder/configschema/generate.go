@@ -27,6 +27,7 @@ var schemas = []struct {
 	{"board.schema.json", "Skerry board", board.Board{}},
 	{"overlay.schema.json", "Skerry overlay", board.Overlay{}},
 	{"modules.schema.json", "Skerry module list", board.ModuleList{}},
+	{"image.schema.json", "Skerry container image", board.ContainerImage{}},
 }
 
 // Generate returns the schemas by their file names. It takes descriptions from

@@ -114,6 +114,15 @@ type Slot struct {
 	Files     int    `json:"files"`     // in the root, directories and links included
 	FileBytes int64  `json:"fileBytes"` // their contents, unpacked
 	Modules   int    `json:"modules"`
+	// Container images that the node carries, unpacked.
+	Images []ContainerImage `json:"images,omitempty"`
+}
+
+// ContainerImage is an image in a root.
+type ContainerImage struct {
+	Reference string `json:"reference"`
+	Digest    string `json:"digest"` // of the manifest
+	Size      int64  `json:"size"`   // of the layer in bytes, unpacked
 }
 
 // find adds a finding.

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/skerry-os/skerry/builder/containerimage"
 	"github.com/skerry-os/skerry/builder/elfdeps"
 	"github.com/skerry-os/skerry/builder/progress"
 	"github.com/skerry-os/skerry/builder/tree"
@@ -80,6 +81,12 @@ func (i *inspection) checkRoot(ctx context.Context, r *Release, dir string) erro
 	i.checkOSRelease(where, root, r)
 	i.checkShells(where, root)
 	i.checkLibraries(where, root)
+	images := containerimage.Check(root, r.Architecture, func(file, format string, args ...any) {
+		i.find(in(where, file), format, args...)
+	})
+	for _, image := range images {
+		r.Slot.Images = append(r.Slot.Images, ContainerImage{Reference: image.Reference, Digest: image.ManifestDigest().String(), Size: image.Layer.Size})
+	}
 	return i.checkArchitectures(ctx, where, root, r.Architecture)
 }
 
