@@ -140,7 +140,7 @@ var epoch = sync.OnceValue(func() string {
 var builds = func() map[string]func() (image, error) {
 	all := map[string]func() (image, error){}
 	for _, name := range slices.Concat(ubootBoards, []string{"x86_64", "arm64"}) {
-		all[name] = sync.OnceValues(func() (image, error) { return build(name) })
+		all[name] = sync.OnceValues(func() (image, error) { return build(name, name, bare...) })
 	}
 	return all
 }()
@@ -159,14 +159,25 @@ var ubootBoards = func() (names []string) {
 	return names
 }()
 
-func build(board string) (image, error) {
-	defer took("build "+board, time.Now())
-	i := image{board: board, dir: filepath.Join(workDir, "images", board)}
+// bare has images without the cluster, which takes minutes to start under
+// emulation. Nothing else is left out.
+var bare = []string{"--without", "cluster", "--overlay", "heartbeat"}
+
+// clusterBuilds are the images of this run as users get them, one a board.
+var clusterBuilds = map[string]func() (image, error){
+	"x86_64": sync.OnceValues(func() (image, error) { return build("x86_64", "x86_64-cluster") }),
+	"arm64":  sync.OnceValues(func() (image, error) { return build("arm64", "arm64-cluster") }),
+}
+
+// build builds a board's image into a folder of a name.
+func build(board, name string, more ...string) (image, error) {
+	defer took("build "+name, time.Now())
+	i := image{board: board, dir: filepath.Join(workDir, "images", name)}
 	program, err := builderCommand()
 	if err != nil {
 		return i, err
 	}
-	cmd := exec.Command(program, "build", "--board", board, "--version", version, "--output", i.dir)
+	cmd := exec.Command(program, append([]string{"build", "--board", board, "--version", version, "--output", i.dir}, more...)...)
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+epoch())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return i, fmt.Errorf("builder build --board %s: %w\n%s", board, err, out)
@@ -183,6 +194,16 @@ func build(board string) (image, error) {
 func built(t testing.TB, board string) image {
 	t.Helper()
 	i, err := builds[board]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+// builtWithCluster returns the image of a board as users get it.
+func builtWithCluster(t testing.TB, board string) image {
+	t.Helper()
+	i, err := clusterBuilds[board]()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,8 +72,9 @@ func (e *elsewhere) build(t *testing.T, board string) {
 	output := filepath.Join(t.TempDir(), "output")
 	// Only a shell can give a program another umask.
 	script := `umask 077 && exec "$0" "$@"`
-	cmd := exec.Command("sh", "-c", script, program, "--source", e.source, "build", "--board", i.board,
-		"--version", version, "--output", output, "--cache", e.cache, "--locked", i.file("manifest.json"))
+	args := []string{"-c", script, program, "--source", e.source, "build", "--board", i.board,
+		"--version", version, "--output", output, "--cache", e.cache, "--locked", i.file("manifest.json")}
+	cmd := exec.Command("sh", append(args, bare...)...)
 	cmd.Dir = e.dir
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+epoch(), "TZ=Asia/Kathmandu", "LC_ALL=C", "HOME="+e.dir,
 		"GOCACHE="+filepath.Join(e.dir, "go"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"))

@@ -1,0 +1,228 @@
+//go:build system
+
+package tests
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/skerry-os/skerry/builder/qemu"
+	"github.com/skerry-os/skerry/tests/machine"
+)
+
+const (
+	// clusterMemory is that of a small board, in MiB.
+	clusterMemory = 2048
+	// clusterDisk has room for what Pods write.
+	clusterDisk = 4 << 30
+	// clusterDeadline is how long anything that a cluster does may take. Under
+	// emulation the whole start takes minutes.
+	clusterDeadline = 20 * time.Minute
+)
+
+// skerryCommand is the single binary, compiled for this machine as it is for
+// images.
+var skerryCommand = sync.OnceValues(func() (string, error) {
+	program := filepath.Join(workDir, "skerry")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", program, "../cmd/skerry")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("compile the single binary: %w\n%s", err, out)
+	}
+	return program, nil
+})
+
+// operator is a person with an access key, on another machine.
+type operator struct {
+	t          *testing.T
+	program    string
+	dir        string
+	key        string // the line for the node config
+	server     string // URL
+	kubeconfig string
+}
+
+func newOperator(t *testing.T, port int) *operator {
+	t.Helper()
+	program, err := skerryCommand()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &operator{t: t, program: program, dir: t.TempDir(), server: fmt.Sprintf("https://127.0.0.1:%d", port)}
+	o.kubeconfig = filepath.Join(o.dir, "kubeconfig")
+	o.key = strings.TrimSpace(o.run("key", "--name", "ops@example.com", filepath.Join(o.dir, "access.pem")))
+	return o
+}
+
+// run runs the single binary, which must succeed.
+func (o *operator) run(args ...string) string {
+	o.t.Helper()
+	out, err := o.try(args...)
+	if err != nil {
+		o.t.Fatalf("skerry %s: %v", strings.Join(args, " "), err)
+	}
+	return out
+}
+
+func (o *operator) try(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(o.t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, o.program, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// logIn gets the kubeconfig.
+func (o *operator) logIn() {
+	o.t.Helper()
+	o.until("a kubeconfig", func() error {
+		_, err := o.try("kubeconfig", "--server", o.server, "--key", filepath.Join(o.dir, "access.pem"), "--output", o.kubeconfig)
+		return err
+	})
+}
+
+// kubectl runs kubectl once.
+func (o *operator) kubectl(args ...string) (string, error) {
+	return o.try(append([]string{"kubectl", "--kubeconfig", o.kubeconfig}, args...)...)
+}
+
+// until tries until it works.
+func (o *operator) until(what string, f func() error) {
+	o.t.Helper()
+	deadline := time.Now().Add(clusterDeadline)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			if state, err := o.kubectl("get", "pods,nodes,events", "--all-namespaces", "--output=wide"); err == nil {
+				o.t.Log(state)
+			}
+			o.t.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(2 * time.Second)
+	}
+}
+
+// sees waits until kubectl prints what is expected of it.
+func (o *operator) sees(want string, args ...string) {
+	o.t.Helper()
+	o.until("kubectl "+strings.Join(args, " "), func() error {
+		out, err := o.kubectl(args...)
+		if err != nil {
+			return err
+		}
+		if got := strings.TrimSpace(out); got != want {
+			return fmt.Errorf("got %q, want %q", got, want)
+		}
+		return nil
+	})
+}
+
+// apply applies a manifest.
+func (o *operator) apply(manifest string) {
+	o.t.Helper()
+	path := filepath.Join(o.dir, "manifest.yaml")
+	if err := os.WriteFile(path, []byte(manifest), 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+	o.until("apply", func() error {
+		_, err := o.kubectl("apply", "--filename", path)
+		return err
+	})
+}
+
+// batteriesReady waits until all Deployments of the cluster's own are ready.
+func (o *operator) batteriesReady() {
+	o.t.Helper()
+	const ready = `jsonpath={range .items[*]}{.metadata.name}={.status.readyReplicas}{" "}{end}`
+	o.sees("coredns=1 metrics-server=1", "get", "deployments", "--namespace=kube-system", "--output="+ready)
+}
+
+// freePort is a TCP port of this machine that nobody listens at.
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// server is a node that is a cluster's server, and the person who uses it.
+func server(t *testing.T, board string) (*machine.Machine, *operator, machine.Disk) {
+	t.Helper()
+	port := freePort(t)
+	o := newOperator(t, port)
+	d := machine.NewDisk(t, workDir, builtWithCluster(t, board).path(), clusterDisk)
+	d.WriteConfig(header + "hostname: shop-17\naccess: {keys: [\"" + o.key + "\"]}\n")
+	return startServer(t, board, d, port), o, d
+}
+
+func startServer(t *testing.T, board string, d machine.Disk, port int) *machine.Machine {
+	t.Helper()
+	goarch := map[string]string{"x86_64": "amd64", "arm64": "arm64"}[board]
+	return machine.Start(t, qemu.Machine{GOARCH: goarch, Disk: d.Path, Memory: clusterMemory, Forwards: []qemu.Forward{{Host: port, Node: 6443}}})
+}
+
+const clusterReady = "cluster server Ready"
+
+func TestAnImageIsAClusterByItself(t *testing.T) {
+	for _, board := range []string{"x86_64", "arm64"} {
+		t.Run(board, func(t *testing.T) {
+			timed(t)
+			m, o, _ := server(t, board)
+			if up := m.ExpectUp(); up.Service != clusterReady {
+				t.Errorf("the node says %q", up.Service)
+			}
+			o.logIn()
+			o.sees("shop-17=True", "get", "nodes", `--output=jsonpath={.items[0].metadata.name}={.items[0].status.conditions[?(@.type=="Ready")].status}`)
+			o.batteriesReady()
+			o.apply(podOfPause)
+			o.sees("Running", "get", "pod", "first", "--output=jsonpath={.status.phase}")
+			// The API server reaches Pods, and kubelets their processes.
+			o.until("logs", func() error {
+				out, err := o.kubectl("logs", "--namespace=kube-system", "deployment/coredns")
+				if err == nil && !strings.Contains(out, "CoreDNS-") {
+					err = errors.New("no word of CoreDNS in " + out)
+				}
+				return err
+			})
+			o.until("exec", func() error {
+				out, err := o.kubectl("exec", "--namespace=kube-system", "deployment/coredns", "--", "/coredns", "-version")
+				if err == nil && !strings.Contains(out, "CoreDNS-") {
+					err = errors.New("no word of CoreDNS in " + out)
+				}
+				return err
+			})
+			m.PowerOff()
+		})
+	}
+}
+
+// podOfPause needs an image that every node carries.
+const podOfPause = `apiVersion: v1
+kind: Pod
+metadata: {name: first, namespace: default}
+spec:
+  containers:
+  - name: pause
+    image: skerry.dev/pause:v1
+    imagePullPolicy: Never
+`
