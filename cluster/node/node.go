@@ -8,15 +8,20 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/skerry-os/skerry/cluster/addons"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/container"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+	"github.com/skerry-os/skerry/cluster/localstorage"
+	"github.com/skerry-os/skerry/cluster/nameservers"
 	"github.com/skerry-os/skerry/cluster/network"
 	"github.com/skerry-os/skerry/cluster/networkpolicy"
 	"github.com/skerry-os/skerry/cluster/tunnel"
@@ -69,6 +74,10 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	group.Go(func() error { return n.keepNameServers(ctx, membership.ClusterDNS) })
+	if membership.LocalStorage {
+		group.Go(func() error { return localstorage.Run(ctx, client, n.NodeName, filepath.Join(n.DataDir, "storage")) })
+	}
 	if membership.NetworkPolicy {
 		group.Go(func() error { return networkpolicy.Run(ctx, client, n.NodeName) })
 	}
@@ -80,6 +89,16 @@ func (n *Node) Run(ctx context.Context) error {
 		}.Run(ctx)
 	})
 	return group.Wait()
+}
+
+// keepNameServers tells CoreDNS whom to ask about the outside world: all that
+// the node asks but the cluster's own DNS.
+func (n *Node) keepNameServers(ctx context.Context, own string) error {
+	var exclude []netip.Addr
+	if address, err := netip.ParseAddr(own); err == nil {
+		exclude = append(exclude, address)
+	}
+	return nameservers.Run(ctx, nameservers.Files, addons.NameServersDir(n.Config), exclude...)
 }
 
 // waitForSocket waits until somebody listens at a socket.
