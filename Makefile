@@ -8,6 +8,11 @@ OUT ?= out
 # Patterns are quoted: the shell must not expand them.
 PACKAGES := ./...
 
+# Everything is compiled as images have it, for what is compiled to be used again:
+# the packages of Kubernetes take a quarter of an hour.
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath
+
 .PHONY: help deps build demo test test-unit test-cluster test-system test-rootful soak bench lint vuln clean
 
 help: ## list the targets
@@ -17,11 +22,10 @@ deps: ## install the host packages (the only step that needs root)
 	@./scripts/deps
 
 build: ## compile the host programs into bin/
-	$(GO) build -trimpath -o bin/ ./cmd/builder
+	$(GO) build -o bin/ ./cmd/builder ./cmd/skerry
 
-demo: deps build ## build an image for BOARD and boot it under QEMU
-	bin/builder build --board $(BOARD) --output $(OUT)
-	bin/builder run --board $(BOARD) "$$(ls -t $(OUT)/skerry-*-$(BOARD).img | head -n 1)"
+demo: deps build ## build an image for BOARD, boot it under QEMU and run a Pod on it
+	./scripts/demo $(BOARD) $(OUT)
 
 test: test-unit test-cluster test-system ## run all tests
 

@@ -33,8 +33,7 @@ const (
 
 // Part is a part of a server with a process of its own.
 type Part struct {
-	Name        string   // the hidden command that runs it
-	Environment []string // more variables, as in GOGC=50
+	Name string // the hidden command that runs it
 }
 
 // Run keeps a part running until ctx ends: a part that ends by itself is
@@ -78,7 +77,7 @@ func (p Part) once(ctx context.Context, c *config.Config) error {
 	cmd := exec.CommandContext(ctx, self, p.Name)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{reader}
-	cmd.Env = append(os.Environ(), p.Environment...)
+	cmd.Env = os.Environ()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopTimeout
 	err = cmd.Start()
@@ -104,6 +103,7 @@ func Settings(ctx context.Context) (context.Context, *config.Config, error) {
 	if pipe == nil {
 		return nil, nil, errors.New("this command is started by `skerry server` and `skerry agent` only")
 	}
+	SaveMemory()
 	decoder := json.NewDecoder(pipe)
 	c := new(config.Config)
 	if err := decoder.Decode(c); err != nil {
