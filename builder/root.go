@@ -19,6 +19,7 @@ import (
 	"github.com/skerry-os/skerry/builder/elfdeps"
 	"github.com/skerry-os/skerry/builder/erofs"
 	"github.com/skerry-os/skerry/builder/hosttool"
+	"github.com/skerry-os/skerry/builder/inspect"
 	"github.com/skerry-os/skerry/builder/kernel"
 	"github.com/skerry-os/skerry/builder/progress"
 	"github.com/skerry-os/skerry/builder/tree"
@@ -119,8 +120,23 @@ func (b *build) makeRoot(ctx context.Context, shown *progress.Step) error {
 		return fmt.Errorf("the slot image has %s and a slot of board %s only %s: leave something out, or make slots larger in board.yaml",
 			progress.Size(size(b.slot.Path)), b.board.Name, progress.Size(limit))
 	}
-	shown.Detail("%d files, %s", len(root.Paths()), progress.Size(size(b.slot.Path)))
+	cluster, err := clusterBytes(b.slot.Path, offset, b.verity.Blocks*verity.BlockSize)
+	if err != nil {
+		return err
+	}
+	shown.Detail("%d files, %s, the cluster's %s of it", len(root.Paths()), progress.Size(size(b.slot.Path)), progress.Size(cluster))
 	return nil
+}
+
+// clusterBytes returns what the cluster's files take of a slot image whose file
+// system has length bytes from an offset on.
+func clusterBytes(name string, offset, length int64) (int64, error) {
+	slot, err := os.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	defer slot.Close()
+	return inspect.Stored(io.NewSectionReader(slot, offset, length), length, inspect.OfCluster)
 }
 
 // makeSlot writes a root file system with its hash tree behind it to path, at an

@@ -16,6 +16,7 @@ type node struct {
 	owner  uint32
 	group  uint32
 	size   int64
+	stored int64  // bytes of the image that the contents take
 	target string // of a symbolic link
 }
 
@@ -39,6 +40,12 @@ const (
 const (
 	flatPlain  = 0
 	flatInline = 2
+)
+
+// Layouts of contents that are compressed.
+const (
+	compressedFull    = 1
+	compressedCompact = 3
 )
 
 // erofs reads the metadata of an EROFS image. It comes before fsck.erofs, which
@@ -154,6 +161,31 @@ func (e *erofs) walk() (map[string]node, error) {
 	return nodes, nil
 }
 
+// Stored returns how many bytes the contents of some files take in an EROFS
+// image, compressed as they are.
+func Stored(image io.ReaderAt, size int64, of func(path string) bool) (int64, error) {
+	nodes, err := readErofs(image, size)
+	if err != nil {
+		return 0, err
+	}
+	return storedOf(nodes, of), nil
+}
+
+func storedOf(nodes map[string]node, of func(path string) bool) (sum int64) {
+	for p, n := range nodes {
+		if n.mode.IsRegular() && of(p) {
+			sum += n.stored
+		}
+	}
+	return sum
+}
+
+// OfCluster tells whether a file of a root is the cluster's: the single binary,
+// what it starts, and the container images.
+func OfCluster(p string) bool {
+	return p == "usr/bin/skerry" || strings.HasPrefix(p, "usr/lib/skerry/")
+}
+
 // inode reads an inode in either form, of 32 or 64 bytes.
 func (e *erofs) inode(nid uint64) (inode, error) {
 	if nid > uint64(e.size)/erofsUnitBytes {
@@ -182,6 +214,10 @@ func (e *erofs) inode(nid uint64) (inode, error) {
 	}
 	if n.size < 0 {
 		return inode{}, fmt.Errorf("inode %d: its size is %d", nid, uint64(n.size))
+	}
+	n.stored = n.size
+	if n.layout == compressedFull || n.layout == compressedCompact {
+		n.stored = int64(n.block) * e.blockBytes // i_u is the number of blocks
 	}
 	return n, nil
 }

@@ -113,7 +113,9 @@ type Slot struct {
 	RootSize  int64  `json:"rootSize"`  // of the file system in bytes
 	Files     int    `json:"files"`     // in the root, directories and links included
 	FileBytes int64  `json:"fileBytes"` // their contents, unpacked
-	Modules   int    `json:"modules"`
+	// What the cluster's files take of the slot in bytes, compressed.
+	ClusterBytes int64 `json:"clusterBytes"`
+	Modules      int   `json:"modules"`
 	// Container images that the node carries, unpacked.
 	Images []ContainerImage `json:"images,omitempty"`
 }

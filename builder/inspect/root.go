@@ -73,6 +73,7 @@ func (i *inspection) checkRoot(ctx context.Context, r *Release, dir string) erro
 			r.Slot.FileBytes += n.size
 		}
 	}
+	r.Slot.ClusterBytes = storedOf(nodes, OfCluster)
 	i.checkModes(where, nodes)
 	i.checkNeeded(where, root)
 	i.checkInit(where, root, "usr/sbin/init")

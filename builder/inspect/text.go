@@ -80,4 +80,9 @@ func (r *Release) rows(row func(name, format string, args ...any)) {
 	row("root", "%s, %d files, %s unpacked", progress.Size(s.RootSize), s.Files, progress.Size(s.FileBytes))
 	row("", "hash %s", s.RootHash)
 	row("modules", "%d", s.Modules)
+	row("cluster", "%s of the slot image", progress.Size(s.ClusterBytes))
+	for _, image := range s.Images {
+		row("container", "%s, %s unpacked", image.Reference, progress.Size(image.Size))
+		row("", "%s", image.Digest)
+	}
 }
