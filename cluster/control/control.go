@@ -149,9 +149,15 @@ func (c *Control) runComponents(ctx context.Context, endpoint string) error {
 		group.Go(func() error { return c.publishEndpoint(ctx, client) })
 		group.Go(func() error { return forgetKeys(ctx, client) })
 		group.Go(func() error { return c.runAddons(ctx, restConfig, client) })
-		if !c.Disabled("servicelb") {
-			group.Go(func() error { return servicelb.Run(ctx, client) })
-		}
+		group.Go(func() error {
+			if !c.Disabled("servicelb") {
+				return servicelb.Run(ctx, client)
+			}
+			if err := servicelb.Withdraw(ctx, client); err != nil && ctx.Err() == nil {
+				slog.Warn("addresses of the switched-off load balancer stay at their Services", "error", err)
+			}
+			return nil
+		})
 		return nil
 	})
 	return group.Wait()

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -76,7 +75,12 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return n.keepNameServers(ctx, membership.ClusterDNS) })
 	if membership.LocalStorage {
-		group.Go(func() error { return localstorage.Run(ctx, client, n.NodeName, filepath.Join(n.DataDir, "storage")) })
+		// As the node itself: an admission policy holds each to its own volumes.
+		_, own, err := kubeconfig.Client(n.nodeKubeconfig())
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return localstorage.Run(ctx, own, n.NodeName, n.AgentDir("storage")) })
 	}
 	if membership.NetworkPolicy {
 		group.Go(func() error { return networkpolicy.Run(ctx, client, n.NodeName) })
