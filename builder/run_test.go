@@ -138,3 +138,10 @@ func TestMachineGetsACopyWithItsConfig(t *testing.T) {
 		t.Error("a disk was made for a config that is no good")
 	}
 }
+
+func TestAnImageThatNoVirtualMachineCanLoadIsRefused(t *testing.T) {
+	err := Run(t.Context(), RunOptions{Image: "skerry-1.2.0-rpi4.img", Source: ".."})
+	if err == nil || !strings.Contains(err.Error(), "board rpi4 are loaded to places in memory that a virtual machine does not have") {
+		t.Error(err)
+	}
+}
