@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/skerry-os/skerry/builder/qemu"
 	"github.com/skerry-os/skerry/fat"
 	"github.com/skerry-os/skerry/tests/machine"
+	"github.com/skerry-os/skerry/ubootenv"
 )
 
 // Here images of boards with U-Boot run as they are: with their own boot.scr,
@@ -181,10 +183,10 @@ func TestSlotsOfAnImageWithDamagedFilesAreNotStarted(t *testing.T) {
 	for _, tc := range []struct {
 		name        string
 		slot, file  string
-		try         bool
+		try, spoil  bool
 		damaged, up string // slots
 	}{
-		{name: "kernel of the default", slot: disk.SlotA, file: bootscript.Kernel, damaged: "A", up: "B"},
+		{name: "kernel of the default, and a copy of the state", slot: disk.SlotA, file: bootscript.Kernel, spoil: true, damaged: "A", up: "B"},
 		{name: "initramfs of the trial", slot: disk.SlotB, file: bootscript.Initramfs, try: true, damaged: "B", up: "A"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -198,11 +200,22 @@ func TestSlotsOfAnImageWithDamagedFilesAreNotStarted(t *testing.T) {
 				}
 			}
 			damage(t, d, tc.slot, tc.file)
+			at := loadBoard(t, name).Bootloader.Layout().Offsets[1]
+			if tc.spoil {
+				d.Write(at, make([]byte, ubootenv.Size))
+			}
 			m := sbc(t, name, d)
+			if tc.spoil {
+				m.Expect(fmt.Sprintf("^skerry: the copy of the boot state at block %x is broken$", at/512))
+			}
 			m.Expect("^skerry: " + tc.file + " of slot " + tc.damaged + " is damaged$")
 			m.Expect("^skerry: slot " + tc.damaged + " cannot be booted$")
-			if up := m.ExpectUp(); up.Slot != tc.up {
+			up := m.ExpectUp()
+			if up.Slot != tc.up {
 				t.Errorf("slot %s is up, not %s", up.Slot, tc.up)
+			}
+			if tc.spoil {
+				wantLine(t, up.Lines, fmt.Sprintf(`^skerry: problem: boot state: copy 2 of the U-Boot state, at byte %d: `, at))
 			}
 		})
 	}
