@@ -78,8 +78,7 @@ func TestConfigUnderAnotherNameIsTold(t *testing.T) {
 	if err := disk.WriteBootFile(d.Path, "skerry.yaml.txt", []byte(header+"hostname: shop-17\r\n"), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	up := boot(t, d).ExpectUp()
-	wantLine(t, up.Lines, `^phase config \(2/\d\): failed: the node runs with the defaults, .*: partition boot has skerry\.yaml\.txt and no skerry\.yaml: rename it`)
+	boot(t, d).Expect(`^phase config \(2/\d\): failed: the node runs with the defaults, .*: partition boot has skerry\.yaml\.txt and no skerry\.yaml: rename it`)
 }
 
 func TestConfigNamesTheNodeAndGivesItAddresses(t *testing.T) {
