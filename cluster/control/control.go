@@ -29,10 +29,15 @@ import (
 	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+	"github.com/skerry-os/skerry/cluster/process"
 	"github.com/skerry-os/skerry/cluster/servicelb"
 	"github.com/skerry-os/skerry/cluster/tunnel"
 	"github.com/skerry-os/skerry/nodeconfig"
 )
+
+// stopTimeout is how long the components may take to stop before the datastore
+// is closed.
+const stopTimeout = 10 * time.Second
 
 // Control is a control plane.
 type Control struct {
@@ -100,7 +105,7 @@ func (c *Control) Run(ctx context.Context) error {
 			return nil
 		}
 	})
-	err = group.Wait()
+	err = process.Bounded(ctx, stopTimeout, group.Wait)
 	stopStore()
 	return errors.Join(err, <-stored)
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -65,6 +66,10 @@ func (n *Node) writeKubeletConfig(m *join.Response) error {
 	contents, err := yaml.Marshal(settings)
 	if err != nil {
 		return fmt.Errorf("the kubelet's configuration: %w", err)
+	}
+	// The kubelet complains of a missing folder once a second.
+	if err := os.MkdirAll(n.AgentDir("pods"), 0o700); err != nil {
+		return err
 	}
 	return pki.WriteFile(n.kubeletFile(), contents, 0o600)
 }

@@ -56,9 +56,9 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 	if err := pki.WriteFile(n.runKeyFile(), contents, 0o600); err != nil {
 		return nil, err
 	}
+	n.Progress("joining the cluster")
 	pause := firstPause
 	for {
-		n.Progress("joining the cluster")
 		response, err := n.ask(ctx, key.(*ecdsa.PrivateKey))
 		if err == nil {
 			return response, n.writeMembership(response)

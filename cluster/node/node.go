@@ -23,8 +23,12 @@ import (
 	"github.com/skerry-os/skerry/cluster/nameservers"
 	"github.com/skerry-os/skerry/cluster/network"
 	"github.com/skerry-os/skerry/cluster/networkpolicy"
+	"github.com/skerry-os/skerry/cluster/process"
 	"github.com/skerry-os/skerry/cluster/tunnel"
 )
+
+// stopTimeout is how long the components may take to stop.
+const stopTimeout = 5 * time.Second
 
 // Node is a machine that runs Pods.
 type Node struct {
@@ -46,7 +50,8 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.writeKubeletConfig(membership); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	parent := ctx
+	group, ctx := errgroup.WithContext(parent)
 	group.Go(func() error { n.renew(ctx); return nil })
 	group.Go(func() error {
 		n.Progress("waiting for containerd")
@@ -92,7 +97,7 @@ func (n *Node) Run(ctx context.Context) error {
 			CNIDir: container.CNIConfigDir(n.Config), StateDir: n.RunFile("network"),
 		}.Run(ctx)
 	})
-	return group.Wait()
+	return process.Bounded(parent, stopTimeout, group.Wait)
 }
 
 // keepNameServers tells CoreDNS whom to ask about the outside world: all that

@@ -24,7 +24,8 @@ func TestATokenIsReadAsItWasWritten(t *testing.T) {
 }
 
 func TestTokensDiffer(t *testing.T) {
-	if New(digest, Agent) == New(digest, Agent) {
+	one, two := New(digest, Agent), New(digest, Agent)
+	if one == two {
 		t.Error("two tokens have the same secret")
 	}
 }
