@@ -86,7 +86,7 @@ func TestSerialBootEndsWithTheNodeUpLine(t *testing.T) {
 			t.Errorf("lines (-want +got):\n%s", diff)
 		}
 		last := lines[len(lines)-2:]
-		if last[0] != "boot: kernel 0.00 s, agent 0.00 s (network 0.00 s aside)" || last[1] != "skerry: node up: shop-17 no address release 1.4.0 slot A" {
+		if last[0] != "boot: kernel 0.00 s, agent 0.00 s, network 0.00 s, services 0.00 s" || last[1] != "skerry: node up: shop-17 no address release 1.4.0 slot A" {
 			t.Errorf("the boot ends with %q", last)
 		}
 		if n := strings.Count(line.String(), "node up"); n != 1 {

@@ -140,7 +140,7 @@ func phaseRow(v view) row {
 	s := v.status
 	switch {
 	case v.up:
-		return row{"Boot", "node up, " + strings.TrimPrefix(bootTimes(s), "boot: "), good, 1}
+		return row{"Boot", "up: " + strings.TrimPrefix(bootTimes(s), "boot: "), good, 1}
 	case s.Phase.Name == "":
 		return row{"Boot", "starting", plain, 1}
 	}

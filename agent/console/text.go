@@ -88,10 +88,10 @@ func addressList[T fmt.Stringer](prefixes []netip.Prefix, part func(netip.Prefix
 	return global
 }
 
-// bootTimes says where the boot's time went. Waiting for the network and for
-// services is not the agent's doing and stands aside.
+// bootTimes says where the boot's time went: the last two are waits, which are
+// not the agent's doing and not in its time.
 func bootTimes(s status.Status) string {
-	return fmt.Sprintf("boot: kernel %.2f s, agent %.2f s (network %.2f s, services %.2f s aside)",
+	return fmt.Sprintf("boot: kernel %.2f s, agent %.2f s, network %.2f s, services %.2f s",
 		s.KernelTime.Seconds(), s.AgentTime.Seconds(), s.NetworkWait.Seconds(), s.ServiceWait.Seconds())
 }
 

@@ -40,12 +40,14 @@ func TestOSReleaseNamesReleaseBoardAndTime(t *testing.T) {
 }
 
 func TestServicesOfTheImageCanBeRead(t *testing.T) {
-	specs, err := readServices("../../overlays/base/root" + servicesDir)
-	if err != nil || len(specs) == 0 {
-		t.Fatalf("%d services, %v", len(specs), err)
-	}
-	if _, err := service.New(specs, service.Options{NotifyDir: t.TempDir()}); err != nil {
-		t.Error(err)
+	for _, overlay := range []string{"cluster", "heartbeat", "debug"} {
+		specs, err := readServices("../../overlays/" + overlay + "/root" + servicesDir)
+		if err != nil || len(specs) == 0 {
+			t.Fatalf("overlay %s: %d services, %v", overlay, len(specs), err)
+		}
+		if _, err := service.New(specs, service.Options{NotifyDir: t.TempDir()}); err != nil {
+			t.Errorf("overlay %s: %v", overlay, err)
+		}
 	}
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "x.yaml"), "name: x\ncommand: [/bin/x]\nwatchdog: 3s\n")

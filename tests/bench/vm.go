@@ -105,7 +105,7 @@ func powerOff(ctx context.Context, monitor string, console *machine.Console, end
 }
 
 var (
-	timesLine  = regexp.MustCompile(`^boot: kernel ([0-9.]+) s, agent ([0-9.]+) s \(network ([0-9.]+) s, services [0-9.]+ s aside\)$`)
+	timesLine  = regexp.MustCompile(`^boot: kernel ([0-9.]+) s, agent ([0-9.]+) s, network ([0-9.]+) s, services [0-9.]+ s$`)
 	memoryLine = regexp.MustCompile(`^  agent +memory ([0-9.]+) (B|KiB|MiB|GiB)$`)
 )
 
