@@ -5,7 +5,6 @@ package tests
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -134,6 +133,18 @@ func (o *operator) sees(want string, args ...string) {
 	})
 }
 
+// says waits until kubectl prints a text somewhere.
+func (o *operator) says(text string, args ...string) {
+	o.t.Helper()
+	o.until("kubectl "+strings.Join(args, " "), func() error {
+		out, err := o.kubectl(args...)
+		if err == nil && !strings.Contains(out, text) {
+			err = fmt.Errorf("no word of %s in %q", text, out)
+		}
+		return err
+	})
+}
+
 // apply applies a manifest.
 func (o *operator) apply(manifest string) {
 	o.t.Helper()
@@ -166,54 +177,39 @@ func freePort(t *testing.T) int {
 }
 
 // server is a node that is a cluster's server, and the person who uses it.
-func server(t *testing.T, board string) (*machine.Machine, *operator, machine.Disk) {
+func server(t *testing.T, board string) (*machine.Machine, *operator) {
 	t.Helper()
 	port := freePort(t)
 	o := newOperator(t, port)
-	d := machine.NewDisk(t, workDir, builtWithCluster(t, board).path(), clusterDisk)
+	i := builtWithCluster(t, board)
+	d := machine.NewDisk(t, workDir, i.path(), clusterDisk)
 	d.WriteConfig(header + "hostname: shop-17\naccess: {keys: [\"" + o.key + "\"]}\n")
-	return startServer(t, board, d, port), o, d
-}
-
-func startServer(t *testing.T, board string, d machine.Disk, port int) *machine.Machine {
-	t.Helper()
-	goarch := map[string]string{"x86_64": "amd64", "arm64": "arm64"}[board]
-	return machine.Start(t, qemu.Machine{GOARCH: goarch, Disk: d.Path, Memory: clusterMemory, Forwards: []qemu.Forward{{Host: port, Node: 6443}}})
+	return machine.Start(t, qemu.Machine{
+		GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: clusterMemory, Forwards: []qemu.Forward{{Host: port, Node: 6443}},
+	}), o
 }
 
 const clusterReady = "cluster server Ready"
 
-func TestAnImageIsAClusterByItself(t *testing.T) {
-	for _, board := range []string{"x86_64", "arm64"} {
-		t.Run(board, func(t *testing.T) {
-			timed(t)
-			m, o, _ := server(t, board)
-			if up := m.ExpectUp(); up.Service != clusterReady {
-				t.Errorf("the node says %q", up.Service)
-			}
-			o.logIn()
-			o.sees("shop-17=True", "get", "nodes", `--output=jsonpath={.items[0].metadata.name}={.items[0].status.conditions[?(@.type=="Ready")].status}`)
-			o.batteriesReady()
-			o.apply(podOfPause)
-			o.sees("Running", "get", "pod", "first", "--output=jsonpath={.status.phase}")
-			// The API server reaches Pods, and kubelets their processes.
-			o.until("logs", func() error {
-				out, err := o.kubectl("logs", "--namespace=kube-system", "deployment/coredns")
-				if err == nil && !strings.Contains(out, "CoreDNS-") {
-					err = errors.New("no word of CoreDNS in " + out)
-				}
-				return err
-			})
-			o.until("exec", func() error {
-				out, err := o.kubectl("exec", "--namespace=kube-system", "deployment/coredns", "--", "/coredns", "-version")
-				if err == nil && !strings.Contains(out, "CoreDNS-") {
-					err = errors.New("no word of CoreDNS in " + out)
-				}
-				return err
-			})
-			m.PowerOff()
-		})
+func TestAnImageIsAClusterByItself(t *testing.T) { isACluster(t, "x86_64") }
+
+// isACluster boots a board's image and uses it as a person does.
+func isACluster(t *testing.T, board string) {
+	t.Helper()
+	timed(t)
+	m, o := server(t, board)
+	if up := m.ExpectUp(); up.Service != clusterReady {
+		t.Errorf("the node says %q", up.Service)
 	}
+	o.logIn()
+	o.sees("shop-17=True", "get", "nodes", `--output=jsonpath={.items[0].metadata.name}={.items[0].status.conditions[?(@.type=="Ready")].status}`)
+	o.batteriesReady()
+	o.apply(podOfPause)
+	o.sees("Running", "get", "pod", "first", "--output=jsonpath={.status.phase}")
+	// The API server reaches kubelets, and they their Pods.
+	o.says("CoreDNS-", "logs", "--namespace=kube-system", "deployment/coredns")
+	o.says("CoreDNS-", "exec", "--namespace=kube-system", "deployment/coredns", "--", "/coredns", "-version")
+	m.PowerOff()
 }
 
 // podOfPause needs an image that every node carries.

@@ -139,7 +139,11 @@ func (a Access) Ask(ctx context.Context, key crypto.Signer) (ca *x509.Certificat
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(certificates[0])
-	client := httpClient(&tls.Config{RootCAs: roots, Certificates: []tls.Certificate{own}, MinVersion: tls.VersionTLS13})
+	client := httpClient(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13,
+		// The server names the authorities of its own clients, and this is none
+		// of theirs: without being told to, TLS would send no certificate.
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil },
+	})
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 	if err != nil {
 		return nil, nil, err

@@ -61,7 +61,9 @@ func newCluster(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	c.http = httptest.NewUnstartedServer(c.server)
-	c.http.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	clients := x509.NewCertPool()
+	clients.AddCert(c.server.ClientCA.Certificate)
+	c.http.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert, ClientCAs: clients}
 	c.http.StartTLS()
 	t.Cleanup(c.http.Close)
 	return c
