@@ -49,6 +49,9 @@ func clusterSettings(config *nodeconfig.Config) map[string]any {
 			settings[name] = value
 		}
 	}
+	if c.Role == nodeconfig.RoleServer && c.Datastore != "" {
+		settings["datastore"] = c.Datastore
+	}
 	if len(c.Labels) > 0 {
 		var labels []string
 		for _, key := range slices.Sorted(maps.Keys(c.Labels)) {

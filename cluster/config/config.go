@@ -60,6 +60,7 @@ type Config struct {
 	Registries Registries `json:"registries"`
 
 	// Of servers.
+	Datastore       string   `json:"datastore"`
 	DisableAgent    bool     `json:"disableAgent,omitempty"`
 	Disable         []string `json:"disable,omitempty"`
 	TLSSAN          []string `json:"tlsSAN,omitempty"`
@@ -99,6 +100,7 @@ func Defaults(role Role) *Config {
 	return &Config{
 		Role: role, DataDir: dataDir, RunDir: runDir, LibDir: libDir,
 		NodeName:    strings.ToLower(name),
+		Datastore:   "sqlite",
 		ClusterCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16", ClusterDomain: "cluster.local",
 		FlannelBackend: "vxlan", WriteKubeconfig: Kubeconfig,
 	}
@@ -143,6 +145,9 @@ func (c *Config) Complete() error {
 
 func (c *Config) completeServer() (errs []error) {
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Datastore != "sqlite" {
+		wrong("--datastore: only sqlite is there yet")
+	}
 	for _, name := range c.Disable {
 		if !slices.Contains(Batteries, name) {
 			wrong("--disable %q: there are %s", name, strings.Join(Batteries, ", "))

@@ -33,6 +33,7 @@ func TestWhatCannotBeIsNamedByItsFlag(t *testing.T) {
 		"--data-dir":        func(c *Config) { c.DataDir = "data" },
 		"--token and":       func(c *Config) { c.Token, c.TokenFile = "a", "/b" },
 		"--disable":         func(c *Config) { c.Disable = []string{"traefik"} },
+		"--datastore":       func(c *Config) { c.Datastore = "etcd" },
 		"--flannel-backend": func(c *Config) { c.FlannelBackend = "udp" },
 		"--cluster-cidr":    func(c *Config) { c.ClusterCIDR = "10.42.0.1/16" },
 		"--service-cidr":    func(c *Config) { c.ServiceCIDR = "10.43.0.0/30" },
