@@ -12,8 +12,8 @@ import (
 
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
 
+	"github.com/skerry-os/skerry/cluster/atomicfile"
 	"github.com/skerry-os/skerry/cluster/config"
-	"github.com/skerry-os/skerry/cluster/pki"
 	"github.com/skerry-os/skerry/imageseed/node"
 )
 
@@ -91,7 +91,7 @@ func Run(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := pki.WriteFile(path, text.Bytes(), 0o600); err != nil {
+	if err := atomicfile.Write(path, text.Bytes(), 0o600); err != nil {
 		return err
 	}
 	if err := command.App().Run(ctx, []string{"containerd", "--config", path, "--log-level", "warn"}); err != nil {

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/skerry-os/skerry/cluster/atomicfile"
 	"github.com/skerry-os/skerry/cluster/config"
-	"github.com/skerry-os/skerry/cluster/pki"
 )
 
 // registriesDir has a folder for each registry, as containerd reads them.
@@ -34,7 +34,7 @@ func writeRegistries(c *config.Config) error {
 	}
 	for _, name := range names {
 		text := hostsFile(name, c.Registries)
-		if err := pki.WriteFile(filepath.Join(dir, hostFolder(name), "hosts.toml"), []byte(text), 0o600); err != nil {
+		if err := atomicfile.Write(filepath.Join(dir, hostFolder(name), "hosts.toml"), []byte(text), 0o600); err != nil {
 			return fmt.Errorf("registry %s: %w", name, err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skerry-os/skerry/cluster/atomicfile"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	"github.com/skerry-os/skerry/cluster/pki"
@@ -142,7 +143,7 @@ func (c *Control) makeTokens() error {
 			return err
 		}
 		made := token.New(c.authorities.server.Digest(), role)
-		if err := pki.WriteFile(path, []byte(made.String()+"\n"), 0o600); err != nil {
+		if err := atomicfile.Write(path, []byte(made.String()+"\n"), 0o600); err != nil {
 			return err
 		}
 	}
@@ -195,7 +196,7 @@ resources:
         secret: %s
   - identity: {}
 `, base64.StdEncoding.EncodeToString(key[:]))
-	return pki.WriteFile(c.encryptionFile(), []byte(contents), 0o600)
+	return atomicfile.Write(c.encryptionFile(), []byte(contents), 0o600)
 }
 
 // hostPort puts IPv6 addresses into brackets.

@@ -1,7 +1,7 @@
 package control
 
 import (
-	"github.com/skerry-os/skerry/cluster/pki"
+	"github.com/skerry-os/skerry/cluster/atomicfile"
 )
 
 // Health is what anybody may ask without a certificate: load balancers do.
@@ -41,7 +41,7 @@ func (c *Control) admissionFile() string      { return c.cred("admission.yaml") 
 // writePolicies writes the files that the API server's flags name.
 func (c *Control) writePolicies() error {
 	for path, contents := range map[string]string{c.authenticationFile(): authentication, c.admissionFile(): admission} {
-		if err := pki.WriteFile(path, []byte(contents), 0o600); err != nil {
+		if err := atomicfile.Write(path, []byte(contents), 0o600); err != nil {
 			return err
 		}
 	}

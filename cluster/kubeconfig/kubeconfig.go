@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
-	"github.com/skerry-os/skerry/cluster/pki"
+	"github.com/skerry-os/skerry/cluster/atomicfile"
 )
 
 // File is what a kubeconfig says.
@@ -56,7 +56,7 @@ func (f File) Write(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := pki.WriteFile(path, contents, 0o600); err != nil {
+	if err := atomicfile.Write(path, contents, 0o600); err != nil {
 		return fmt.Errorf("write kubeconfig: %w", err)
 	}
 	return nil

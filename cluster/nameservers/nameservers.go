@@ -22,7 +22,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/skerry-os/skerry/cluster/pki"
+	"github.com/skerry-os/skerry/cluster/atomicfile"
 )
 
 const (
@@ -54,7 +54,7 @@ func Run(ctx context.Context, files []string, dir string, exclude ...netip.Addr)
 	for {
 		line := forward(servers(files, exclude))
 		if written == nil || !bytes.Equal(line, written) {
-			err := pki.WriteFile(filepath.Join(dir, File), line, 0o644)
+			err := atomicfile.Write(filepath.Join(dir, File), line, 0o644)
 			if err == nil {
 				written = line
 				slog.Info("name servers of the outside world", "for CoreDNS", strings.TrimSpace(string(line)))

@@ -26,7 +26,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/watch"
 
-	"github.com/skerry-os/skerry/cluster/pki"
+	"github.com/skerry-os/skerry/cluster/atomicfile"
 )
 
 // Network is the network of the Pods of a node.
@@ -133,7 +133,7 @@ func (n Network) writeCNI(podCIDR string, mtu int) error {
 	if err != nil {
 		return err
 	}
-	return pki.WriteFile(filepath.Join(n.CNIDir, "10-skerry.conflist"), contents, 0o600)
+	return atomicfile.Write(filepath.Join(n.CNIDir, "10-skerry.conflist"), contents, 0o600)
 }
 
 func (n Network) runFlannel(ctx context.Context, device *net.Interface) error {
@@ -145,7 +145,7 @@ func (n Network) runFlannel(ctx context.Context, device *net.Interface) error {
 		return err
 	}
 	path := filepath.Join(n.StateDir, "flannel.json")
-	if err := pki.WriteFile(path, settings, 0o600); err != nil {
+	if err := atomicfile.Write(path, settings, 0o600); err != nil {
 		return err
 	}
 	os.Setenv("NODE_NAME", n.Node) // flannel has no other way to be told

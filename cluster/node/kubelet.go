@@ -8,10 +8,10 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/skerry-os/skerry/cluster/atomicfile"
 	"github.com/skerry-os/skerry/cluster/container"
 	"github.com/skerry-os/skerry/cluster/join"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
-	"github.com/skerry-os/skerry/cluster/pki"
 )
 
 func (n *Node) kubeletFile() string { return n.run("kubelet.yaml") }
@@ -71,7 +71,7 @@ func (n *Node) writeKubeletConfig(m *join.Response) error {
 	if err := os.MkdirAll(n.AgentDir("pods"), 0o700); err != nil {
 		return err
 	}
-	return pki.WriteFile(n.kubeletFile(), contents, 0o600)
+	return atomicfile.Write(n.kubeletFile(), contents, 0o600)
 }
 
 func (n *Node) kubeletFlags() kube.Flags {

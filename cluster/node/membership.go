@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skerry-os/skerry/cluster/atomicfile"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
@@ -53,7 +54,7 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := pki.WriteFile(n.runKeyFile(), contents, 0o600); err != nil {
+	if err := atomicfile.Write(n.runKeyFile(), contents, 0o600); err != nil {
 		return nil, err
 	}
 	n.Progress("joining the cluster")
@@ -126,7 +127,7 @@ func (n *Node) serverCA(ctx context.Context, given string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return ca, pki.WriteFile(n.serverCAFile(), ca, 0o644)
+		return ca, atomicfile.Write(n.serverCAFile(), ca, 0o644)
 	}
 	ca, err := os.ReadFile(n.serverCAFile())
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -142,7 +143,7 @@ func (n *Node) serverCA(ctx context.Context, given string) ([]byte, error) {
 	if ca, err = join.FetchCA(ctx, n.joinURL(), parsed); err != nil {
 		return nil, err
 	}
-	return ca, pki.WriteFile(n.serverCAFile(), ca, 0o644)
+	return ca, atomicfile.Write(n.serverCAFile(), ca, 0o644)
 }
 
 func (n *Node) writeMembership(r *join.Response) error {
@@ -152,7 +153,7 @@ func (n *Node) writeMembership(r *join.Response) error {
 		n.run("proxy.crt"):   r.Proxy,
 		n.servingCertFile():  r.Serving,
 	} {
-		if err := pki.WriteFile(path, []byte(contents), 0o644); err != nil {
+		if err := atomicfile.Write(path, []byte(contents), 0o644); err != nil {
 			return err
 		}
 	}
@@ -166,7 +167,7 @@ func (n *Node) writeMembership(r *join.Response) error {
 	if err != nil {
 		return err
 	}
-	return pki.WriteFile(n.membershipFile(), contents, 0o600)
+	return atomicfile.Write(n.membershipFile(), contents, 0o600)
 }
 
 // apiURL is where the node's programs find the API server.

@@ -11,7 +11,6 @@
 package pki
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -29,6 +28,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/skerry-os/skerry/cluster/atomicfile"
 )
 
 const (
@@ -95,7 +96,7 @@ func makeAuthority(path, name string, key crypto.Signer, now time.Time) (*Author
 	if err != nil {
 		return nil, err
 	}
-	if err := WriteFile(path, EncodeCertificate(certificate), 0o644); err != nil {
+	if err := atomicfile.Write(path, EncodeCertificate(certificate), 0o644); err != nil {
 		return nil, err
 	}
 	return &Authority{Certificate: certificate, Key: key}, nil
@@ -171,10 +172,10 @@ func (a *Authority) Issue(dir, name string, s Subject, now time.Time) error {
 	}
 	// Programs that follow the files read both again when the second one
 	// changes; a pair that does not match they read again later.
-	if err := WriteFile(filepath.Join(dir, name+".key"), encoded, 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, name+".key"), encoded, 0o600); err != nil {
 		return err
 	}
-	return WriteFile(filepath.Join(dir, name+".crt"), EncodeCertificate(certificate), 0o644)
+	return atomicfile.Write(filepath.Join(dir, name+".crt"), EncodeCertificate(certificate), 0o644)
 }
 
 // LoadOrMakeKey reads a private key, or makes it.
@@ -189,7 +190,7 @@ func LoadOrMakeKey(path string) (crypto.Signer, error) {
 		if err != nil {
 			return nil, err
 		}
-		return key, WriteFile(path, encoded, 0o600)
+		return key, atomicfile.Write(path, encoded, 0o600)
 	}
 	if err != nil {
 		return nil, err
@@ -257,47 +258,6 @@ func ParseCertificates(contents []byte) ([]*x509.Certificate, error) {
 		return nil, errors.New("no certificate in PEM form")
 	}
 	return certificates, nil
-}
-
-// WriteFile writes a file as a whole or not at all, and makes its folder.
-func WriteFile(path string, contents []byte, mode fs.FileMode) error {
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, contents) {
-		return os.Chmod(path, mode)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	defer file.Close()
-	if _, err := file.Write(contents); err != nil {
-		return err
-	}
-	if err := file.Chmod(mode); err != nil {
-		return err
-	}
-	if err := file.Sync(); err != nil {
-		return err
-	}
-	if err := file.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 func newSerial() (*big.Int, error) {
