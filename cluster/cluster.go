@@ -15,13 +15,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/skerry-os/skerry/cluster/config"
@@ -98,32 +99,23 @@ func Run(ctx context.Context, c *config.Config) error {
 // waitUntilReady returns once the API server answers and, where there is a
 // node, says that it is Ready.
 func waitUntilReady(ctx context.Context, c *config.Config, credentials string, progress func(string)) error {
-	const pause = 250 * time.Millisecond
 	var client kubernetes.Interface
 	var told string
-	for {
+	return wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		if client == nil {
-			if _, made, err := kubeconfig.Client(credentials); err == nil {
-				client = made
+			_, made, err := kubeconfig.Client(credentials)
+			if err != nil {
+				return false, nil // it is not written yet
 			}
+			client = made
 		}
-		if client != nil {
-			state, ready := nodeState(ctx, client, c)
-			if ready {
-				return nil
-			}
-			if state != told && state != "" {
-				told = state
-				slog.Info("node", "state", state)
-				progress(state)
-			}
+		state, ready := nodeState(ctx, client, c)
+		if !ready && state != told && state != "" {
+			told = state
+			progress(state)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
-		}
-	}
+		return ready, nil
+	})
 }
 
 // nodeState says in a few words what a node still lacks.
@@ -133,7 +125,7 @@ func nodeState(ctx context.Context, client kubernetes.Interface, c *config.Confi
 	if c.DisableAgent {
 		var status int
 		client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).StatusCode(&status)
-		return "", status == 200
+		return "", status == http.StatusOK
 	}
 	found, err := client.CoreV1().Nodes().Get(ctx, c.NodeName, metav1.GetOptions{})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // errNoAddress is what a machine without a network says.
@@ -68,21 +69,18 @@ func addressOf(index int) (netip.Addr, bool) {
 
 // WaitForAddress fills in NodeIP, and waits until the machine has an address.
 func (c *Config) WaitForAddress(ctx context.Context, waiting func()) error {
-	for c.NodeIP == "" {
+	if c.NodeIP != "" {
+		return nil
+	}
+	return wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(context.Context) (bool, error) {
 		addr, err := FindAddress()
+		if errors.Is(err, errNoAddress) {
+			waiting()
+			return false, nil
+		}
 		if err == nil {
 			c.NodeIP = addr.String()
-			return nil
 		}
-		if !errors.Is(err, errNoAddress) {
-			return err
-		}
-		waiting()
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
-	return nil
+		return err == nil, err
+	})
 }

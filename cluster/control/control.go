@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -144,6 +145,9 @@ func (c *Control) runComponents(ctx context.Context, endpoint string) error {
 	})
 	group.Go(func() error {
 		restConfig, client, err := c.waitForAPI(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -174,18 +178,12 @@ func (c *Control) waitForAPI(ctx context.Context) (*rest.Config, kubernetes.Inte
 	if err != nil {
 		return nil, nil, err
 	}
-	for {
+	err = wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		var status int
 		client.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).Do(ctx).StatusCode(&status)
-		if status == 200 {
-			return restConfig, client, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, nil, nil
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+		return status == http.StatusOK, nil
+	})
+	return restConfig, client, err
 }
 
 func (c *Control) runAddons(ctx context.Context, restConfig *rest.Config, client kubernetes.Interface) error {

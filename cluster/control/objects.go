@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
 	discoveryv1apply "k8s.io/client-go/applyconfigurations/discovery/v1"
 	"k8s.io/client-go/informers"
@@ -41,21 +42,18 @@ func (c *Control) publishEndpoint(ctx context.Context, client kubernetes.Interfa
 			WithAddresses(corev1apply.EndpointAddress().WithIP(c.Address)).
 			WithPorts(corev1apply.EndpointPort().WithName("https").WithPort(config.Port).WithProtocol(corev1.ProtocolTCP)))
 	options := metav1.ApplyOptions{FieldManager: manager, Force: true}
-	for {
+	// It ends with ctx at the latest, which is no error.
+	_ = wait.PollUntilContextCancel(ctx, 2*time.Second, true, func(ctx context.Context) (bool, error) {
 		_, err := client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Apply(ctx, slice, options)
 		if err == nil {
 			_, err = client.CoreV1().Endpoints(metav1.NamespaceDefault).Apply(ctx, endpoints, options)
 		}
-		if err == nil || ctx.Err() != nil {
-			return nil
+		if err != nil && ctx.Err() == nil {
+			slog.Warn("the endpoints of Service kubernetes could not be written", "error", err)
 		}
-		slog.Warn("the endpoints of Service kubernetes could not be written", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(2 * time.Second):
-		}
-	}
+		return err == nil, nil
+	})
+	return nil
 }
 
 // forgetKeys frees the name of a node whose object somebody deleted.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/skerry-os/skerry/cluster/addons"
 	"github.com/skerry-os/skerry/cluster/config"
@@ -112,17 +113,13 @@ func (n *Node) keepNameServers(ctx context.Context, own string) error {
 
 // waitForSocket waits until somebody listens at a socket.
 func waitForSocket(ctx context.Context, path string) error {
-	for {
+	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) {
 		connection, err := net.DialTimeout("unix", path, time.Second)
-		if err == nil {
-			return connection.Close()
+		if err != nil {
+			return false, nil
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+		return true, connection.Close()
+	})
 }
 
 var errNotRoot = errors.New("a node needs root: it makes namespaces, mounts and control groups")

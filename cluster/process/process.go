@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/restart"
 )
 
 // settingsFD is where a child finds its settings: after standard error.
@@ -28,7 +29,6 @@ const (
 	stopTimeout = 20 * time.Second // from SIGTERM to SIGKILL
 	firstPause  = time.Second      // before a part is started again
 	lastPause   = 30 * time.Second
-	longEnough  = time.Minute // a run after which the pauses begin anew
 )
 
 // Part is a part of a server with a process of its own.
@@ -39,24 +39,10 @@ type Part struct {
 // Run keeps a part running until ctx ends: a part that ends by itself is
 // started again after a pause that grows.
 func (p Part) Run(ctx context.Context, c *config.Config) error {
-	pause := firstPause
-	for {
-		began := time.Now()
-		err := p.once(ctx, c)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if time.Since(began) > longEnough {
-			pause = firstPause
-		}
+	restart.Keep(ctx, firstPause, lastPause, func(ctx context.Context) error { return p.once(ctx, c) }, func(err error, pause time.Duration) {
 		slog.Error("a part of the server ended", "part", p.Name, "error", err, "restart in", pause)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, lastPause)
-	}
+	})
+	return nil
 }
 
 func (p Part) once(ctx context.Context, c *config.Config) error {

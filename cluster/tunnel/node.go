@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/yamux"
+
+	"github.com/skerry-os/skerry/cluster/restart"
 )
 
 // Node is the end of a tunnel on a node.
@@ -34,24 +36,10 @@ const (
 
 // Run keeps a tunnel open until ctx ends.
 func (n Node) Run(ctx context.Context) error {
-	pause := firstPause
-	for {
-		began := time.Now()
-		err := n.once(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if time.Since(began) > time.Minute {
-			pause = firstPause
-		}
+	restart.Keep(ctx, firstPause, lastPause, n.once, func(err error, pause time.Duration) {
 		slog.Warn("the tunnel to the server ended", "server", n.Server, "error", err, "again in", pause)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, lastPause)
-	}
+	})
+	return nil
 }
 
 func (n Node) once(ctx context.Context) error {
