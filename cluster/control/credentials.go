@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -96,8 +95,11 @@ func (c *Control) writePersonsKubeconfig() error {
 		return nil
 	}
 	_, file := kubeconfig.Named(c.RunFile("control"), "admin", localURL(), c.tls("server-ca.crt"))
-	file.Embed = true
-	return file.Write(c.WriteKubeconfig)
+	embedded, err := file.Embed()
+	if err != nil {
+		return err
+	}
+	return embedded.Write(c.WriteKubeconfig)
 }
 
 // servingHosts are the names and addresses of the API server.
@@ -115,19 +117,10 @@ func (c *Control) servingHosts() []string {
 	return append(hosts, c.TLSSAN...)
 }
 
-// renew makes the credentials anew at two thirds of their life. The components
-// read the files again by themselves.
+// renew makes the credentials anew when it is time. The components read the
+// files again by themselves.
 func (c *Control) renew(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pki.CertificateLife * 2 / 3):
-		}
-		if err := c.writeCredentials(time.Now()); err != nil {
-			slog.Error("certificates could not be renewed", "error", err)
-		}
-	}
+	pki.Renew(ctx, func() error { return c.writeCredentials(time.Now()) })
 }
 
 // TokenFile is where a server keeps the token of a role.

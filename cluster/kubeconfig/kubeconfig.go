@@ -3,6 +3,7 @@
 package kubeconfig
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,38 +16,46 @@ import (
 	"github.com/skerry-os/skerry/cluster/atomicfile"
 )
 
-// File is what a kubeconfig says.
+// File is a kubeconfig that names other files. Components read these again when
+// they change.
 type File struct {
-	Server string // URL
-	CA     string // file with the authorities of the server
-	// The client's certificate and key. Components read these files again
-	// when they change.
-	Certificate, Key string
-	// Embed puts the contents of the three files into the kubeconfig, for
-	// people, who copy it to other machines.
-	Embed bool
+	Server           string // URL
+	CA               string // file with the authorities of the server
+	Certificate, Key string // files of the client
 }
 
 // Write makes the file, readable by its owner only.
 func (f File) Write(path string) error {
-	cluster := &clientcmdapi.Cluster{Server: f.Server, CertificateAuthority: f.CA}
-	user := &clientcmdapi.AuthInfo{ClientCertificate: f.Certificate, ClientKey: f.Key}
-	if f.Embed {
-		for _, file := range []struct {
-			path *string
-			data *[]byte
-		}{
-			{&cluster.CertificateAuthority, &cluster.CertificateAuthorityData},
-			{&user.ClientCertificate, &user.ClientCertificateData},
-			{&user.ClientKey, &user.ClientKeyData},
-		} {
-			contents, err := os.ReadFile(*file.path)
-			if err != nil {
-				return err
-			}
-			*file.path, *file.data = "", contents
-		}
-	}
+	return write(path,
+		&clientcmdapi.Cluster{Server: f.Server, CertificateAuthority: f.CA},
+		&clientcmdapi.AuthInfo{ClientCertificate: f.Certificate, ClientKey: f.Key})
+}
+
+// Embed reads the files that a kubeconfig names into it.
+func (f File) Embed() (Embedded, error) {
+	e := Embedded{Server: f.Server}
+	var errs [3]error
+	e.CA, errs[0] = os.ReadFile(f.CA)
+	e.Certificate, errs[1] = os.ReadFile(f.Certificate)
+	e.Key, errs[2] = os.ReadFile(f.Key)
+	return e, errors.Join(errs[:]...)
+}
+
+// Embedded is a kubeconfig that needs no other file, for people, who copy it to
+// other machines.
+type Embedded struct {
+	Server               string // URL
+	CA, Certificate, Key []byte // PEM
+}
+
+// Write makes the file, readable by its owner only.
+func (e Embedded) Write(path string) error {
+	return write(path,
+		&clientcmdapi.Cluster{Server: e.Server, CertificateAuthorityData: e.CA},
+		&clientcmdapi.AuthInfo{ClientCertificateData: e.Certificate, ClientKeyData: e.Key})
+}
+
+func write(path string, cluster *clientcmdapi.Cluster, user *clientcmdapi.AuthInfo) error {
 	config := clientcmdapi.NewConfig()
 	config.Clusters["skerry"] = cluster
 	config.AuthInfos["skerry"] = user

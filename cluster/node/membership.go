@@ -2,10 +2,8 @@ package node
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/x509"
+	"crypto"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,7 +58,7 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 	n.Progress("joining the cluster")
 	pause := firstPause
 	for {
-		response, err := n.ask(ctx, key.(*ecdsa.PrivateKey))
+		response, err := n.ask(ctx, key)
 		if err == nil {
 			return response, n.writeMembership(response)
 		}
@@ -95,7 +93,7 @@ func (n *Node) joinURL() string {
 	return strings.TrimSuffix(n.Server, "/")
 }
 
-func (n *Node) ask(ctx context.Context, key *ecdsa.PrivateKey) (*join.Response, error) {
+func (n *Node) ask(ctx context.Context, key crypto.Signer) (*join.Response, error) {
 	given, err := n.token()
 	if err != nil {
 		return nil, err
@@ -183,31 +181,24 @@ func (n *Node) keptMembership() *join.Response {
 	if json.Unmarshal(contents, &kept) != nil {
 		return nil
 	}
-	if certificate, err := parseOne(kept.Kubelet); err != nil || time.Now().After(certificate.NotAfter) {
+	if certificates, err := pki.ParseCertificates([]byte(kept.Kubelet)); err != nil || time.Now().After(certificates[0].NotAfter) {
 		return nil
 	}
 	return &kept
 }
 
-func parseOne(text string) (*x509.Certificate, error) {
-	block, _ := pem.Decode([]byte(text))
-	if block == nil {
-		return nil, errors.New("no certificate")
-	}
-	return x509.ParseCertificate(block.Bytes)
-}
-
-// renew asks for new certificates at two thirds of their life. The components
-// read the files again by themselves.
+// renew asks for new certificates when it is time. The components read the
+// files again by themselves.
 func (n *Node) renew(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pki.CertificateLife * 2 / 3):
+	pki.Renew(ctx, func() error {
+		key, err := pki.LoadOrMakeKey(n.keyFile())
+		if err != nil {
+			return err
 		}
-		if _, err := n.join(ctx); err != nil {
-			slog.Error("the node's certificates could not be renewed", "error", err)
+		response, err := n.ask(ctx, key)
+		if err != nil {
+			return err
 		}
-	}
+		return n.writeMembership(response)
+	})
 }

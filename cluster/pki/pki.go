@@ -166,7 +166,7 @@ func (a *Authority) Issue(dir, name string, s Subject, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("certificate %s: %w", name, err)
 	}
-	encoded, err := encodeKey(key)
+	encoded, err := EncodeKey(key)
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func LoadOrMakeKey(path string) (crypto.Signer, error) {
 		if err != nil {
 			return nil, err
 		}
-		encoded, err := encodeKey(key)
+		encoded, err := EncodeKey(key)
 		if err != nil {
 			return nil, err
 		}
@@ -222,8 +222,9 @@ func parseKey(contents []byte) (crypto.Signer, error) {
 	return nil, fmt.Errorf("a PEM block of type %q is no private key", block.Type)
 }
 
-// encodeKey uses the form that every component of Kubernetes reads.
-func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
+// EncodeKey returns the PEM form of a key that every component of Kubernetes
+// reads.
+func EncodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		return nil, err

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
@@ -55,7 +54,11 @@ names it where it is known.`,
 			if access.CA == "" {
 				fmt.Fprintf(cmd.ErrOrStderr(), "the CA of %s has SHA-256 %s\n", access.Server, pki.Digest(ca))
 			}
-			return writeAccess(output, access.Server, ca, certificate, own)
+			key, err := pki.EncodeKey(own)
+			if err != nil {
+				return err
+			}
+			return kubeconfig.Embedded{Server: access.Server, CA: pki.EncodeCertificate(ca), Certificate: certificate, Key: key}.Write(output)
 		},
 	}
 	cmd.Flags().StringVarP(&access.Server, "server", "s", "", "URL of the server, as in https://192.0.2.10:6443")
@@ -66,32 +69,6 @@ names it where it is known.`,
 		cmd.MarkFlagRequired(name)
 	}
 	return cmd
-}
-
-// writeAccess writes a kubeconfig that needs no other file.
-func writeAccess(path, server string, ca *x509.Certificate, certificate []byte, key *ecdsa.PrivateKey) error {
-	dir, err := os.MkdirTemp("", "skerry-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		return err
-	}
-	file := kubeconfig.File{
-		Server: server, Embed: true,
-		CA: filepath.Join(dir, "ca"), Certificate: filepath.Join(dir, "certificate"), Key: filepath.Join(dir, "key"),
-	}
-	for name, contents := range map[string][]byte{
-		file.CA: pki.EncodeCertificate(ca), file.Certificate: certificate,
-		file.Key: pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}),
-	} {
-		if err := os.WriteFile(name, contents, 0o600); err != nil {
-			return err
-		}
-	}
-	return file.Write(path)
 }
 
 // readAccessKey reads an Ed25519 key, of skerry or of ssh-keygen.
