@@ -9,13 +9,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/skerry-os/skerry/cluster/pki"
@@ -51,9 +50,8 @@ func (s *Server) access(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, err.Error())
 		return
 	}
-	var request AccessRequest
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, largestMessage)).Decode(&request); err != nil {
-		refuse(w, http.StatusBadRequest, "the request cannot be read: "+err.Error())
+	request, ok := decode[AccessRequest](w, r)
+	if !ok {
 		return
 	}
 	csr, err := parseCSR(request.CSR)
@@ -69,8 +67,7 @@ func (s *Server) access(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	slog.Info("access was given", "key", key.Fingerprint(), "name", key.Name, "from", r.RemoteAddr)
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(AccessResponse{Certificate: string(pki.EncodeCertificate(certificate))})
+	answer(w, http.StatusOK, AccessResponse{Certificate: string(pki.EncodeCertificate(certificate))})
 }
 
 // accessKey returns the access key that the client holds.
@@ -90,11 +87,14 @@ func (s *Server) accessKey(r *http.Request) (nodeconfig.AccessKey, error) {
 	return nodeconfig.AccessKey{}, refusal("the node config's access.keys do not have this key")
 }
 
+// csrType is that of the PEM block of a signing request (RFC 7468, section 7).
+const csrType = "CERTIFICATE REQUEST"
+
 // parseCSR reads a certificate signing request in PEM form.
 func parseCSR(text string) (*x509.CertificateRequest, error) {
 	block, _ := pem.Decode([]byte(text))
-	if block == nil || block.Type != "CERTIFICATE REQUEST" {
-		return nil, fmt.Errorf("the signing request is not in PEM form")
+	if block == nil || block.Type != csrType {
+		return nil, errors.New("the signing request is not in PEM form")
 	}
 	csr, err := x509.ParseCertificateRequest(block.Bytes)
 	if err == nil {
@@ -118,52 +118,29 @@ type Access struct {
 
 // Ask returns the server's CA and a client certificate for a key.
 func (a Access) Ask(ctx context.Context, key crypto.Signer) (ca *x509.Certificate, certificate []byte, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(a.Server, "/")+caPath, nil)
-	if err != nil {
+	if ca, err = fetchCA(ctx, a.Server); err != nil {
 		return nil, nil, err
 	}
-	body, err := do(httpClient(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}), request)
-	if err != nil {
-		return nil, nil, err
-	}
-	certificates, err := pki.ParseCertificates(body)
-	if err != nil {
-		return nil, nil, fmt.Errorf("the CA of %s: %w", a.Server, err)
-	}
-	if found := pki.Digest(certificates[0]); a.CA != "" && a.CA != found {
+	if found := pki.Digest(ca); a.CA != "" && a.CA != found {
 		return nil, nil, fmt.Errorf("%w: the server's CA has SHA-256 %s, not %s", ErrRefused, found, a.CA)
 	}
 	own, err := selfSigned(a.Key)
 	if err != nil {
 		return nil, nil, err
 	}
+	csr, err := newCSR("", key)
+	if err != nil {
+		return nil, nil, err
+	}
 	roots := x509.NewCertPool()
-	roots.AddCert(certificates[0])
+	roots.AddCert(ca)
 	client := httpClient(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13,
 		// The server names the authorities of its own clients, and this is none
 		// of theirs: without being told to, TLS would send no certificate.
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil },
 	})
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		return nil, nil, err
-	}
-	asked, err := json.Marshal(AccessRequest{CSR: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr}))})
-	if err != nil {
-		return nil, nil, err
-	}
-	if request, err = http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(a.Server, "/")+accessPath, bytes.NewReader(asked)); err != nil {
-		return nil, nil, err
-	}
-	answer, err := do(client, request)
-	if err != nil {
-		return nil, nil, err
-	}
-	var got AccessResponse
-	if err := json.Unmarshal(answer, &got); err != nil {
-		return nil, nil, fmt.Errorf("what %s answers cannot be read: %w", a.Server, err)
-	}
-	return certificates[0], []byte(got.Certificate), nil
+	got, err := post[AccessResponse](ctx, client, a.Server, accessPath, "", AccessRequest{CSR: csr})
+	return ca, []byte(got.Certificate), err
 }
 
 // selfSigned is a certificate by which TLS proves that the client has the key.

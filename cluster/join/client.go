@@ -29,8 +29,20 @@ const requestTimeout = 20 * time.Second
 
 // FetchCA asks a server for its CA and believes it only if the token names it.
 func FetchCA(ctx context.Context, server string, t token.Token) ([]byte, error) {
-	// Nothing is told to the server here, and its answer is checked below.
-	client := httpClient(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12})
+	ca, err := fetchCA(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Verify(ca); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return pki.EncodeCertificate(ca), nil
+}
+
+// fetchCA asks a server for its CA. Nothing is told to the server, and nobody
+// vouches for the answer.
+func fetchCA(ctx context.Context, server string) (*x509.Certificate, error) {
+	client := httpClient(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(server, "/")+caPath, nil)
 	if err != nil {
 		return nil, err
@@ -43,10 +55,7 @@ func FetchCA(ctx context.Context, server string, t token.Token) ([]byte, error) 
 	if err != nil {
 		return nil, fmt.Errorf("the CA of %s: %w", server, err)
 	}
-	if err := t.Verify(certificates[0]); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
-	}
-	return pki.EncodeCertificate(certificates[0]), nil
+	return certificates[0], nil
 }
 
 // Client is a node that asks for its certificates.
@@ -58,14 +67,7 @@ type Client struct {
 
 // Join asks for certificates of a key.
 func (c Client) Join(ctx context.Context, name string, addresses []string, key crypto.Signer) (Response, error) {
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
-	if err != nil {
-		return Response{}, err
-	}
-	body, err := json.Marshal(Request{
-		Name: name, Addresses: addresses,
-		CSR: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})),
-	})
+	csr, err := newCSR(name, key)
 	if err != nil {
 		return Response{}, err
 	}
@@ -73,23 +75,42 @@ func (c Client) Join(ctx context.Context, name string, addresses []string, key c
 	if !roots.AppendCertsFromPEM(c.CA) {
 		return Response{}, errors.New("the CA's certificate cannot be read")
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.Server, "/")+nodesPath, bytes.NewReader(body))
+	return post[Response](ctx, httpClient(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}),
+		c.Server, nodesPath, c.Token, Request{Name: name, Addresses: addresses, CSR: csr})
+}
+
+// newCSR is a signing request for a key in PEM form.
+func newCSR(name string, key crypto.Signer) (string, error) {
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
 	if err != nil {
-		return Response{}, err
+		return "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: csrType, Bytes: csr})), nil
+}
+
+// post sends a question, with a token if there is one, and returns the answer.
+func post[Answer any](ctx context.Context, client *http.Client, server, path, token string, question any) (Answer, error) {
+	var answer Answer
+	body, err := json.Marshal(question)
+	if err != nil {
+		return answer, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(server, "/")+path, bytes.NewReader(body))
+	if err != nil {
+		return answer, err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	if c.Token != "" {
-		request.Header.Set("Authorization", "Bearer "+c.Token)
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	answer, err := do(httpClient(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}), request)
+	told, err := do(client, request)
 	if err != nil {
-		return Response{}, err
+		return answer, err
 	}
-	var response Response
-	if err := json.Unmarshal(answer, &response); err != nil {
-		return Response{}, fmt.Errorf("what %s answers cannot be read: %w", c.Server, err)
+	if err := json.Unmarshal(told, &answer); err != nil {
+		return answer, fmt.Errorf("what %s answers cannot be read: %w", server, err)
 	}
-	return response, nil
+	return answer, nil
 }
 
 func httpClient(config *tls.Config) *http.Client {

@@ -58,9 +58,8 @@ func (s *Server) ca(w http.ResponseWriter) {
 }
 
 func (s *Server) nodes(w http.ResponseWriter, r *http.Request) {
-	var request Request
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, largestMessage)).Decode(&request); err != nil {
-		refuse(w, http.StatusBadRequest, "the request cannot be read: "+err.Error())
+	request, ok := decode[Request](w, r)
+	if !ok {
 		return
 	}
 	csr, err := request.check()
@@ -90,8 +89,7 @@ func (s *Server) nodes(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusInternalServerError, "the server could not make the certificates: see its log")
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(response)
+	answer(w, http.StatusOK, response)
 }
 
 // errRefused is wrapped by the reasons why a node is not let in.
@@ -175,8 +173,20 @@ func bearer(r *http.Request) string {
 	return value
 }
 
-func refuse(w http.ResponseWriter, status int, why string) {
+// decode reads a question, or refuses it.
+func decode[Question any](w http.ResponseWriter, r *http.Request) (Question, bool) {
+	var question Question
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, largestMessage)).Decode(&question); err != nil {
+		refuse(w, http.StatusBadRequest, "the request cannot be read: "+err.Error())
+		return question, false
+	}
+	return question, true
+}
+
+func refuse(w http.ResponseWriter, status int, why string) { answer(w, status, failure{Error: why}) }
+
+func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(failure{Error: why})
+	json.NewEncoder(w).Encode(body)
 }
