@@ -100,7 +100,7 @@ func Defaults(role Role) *Config {
 	return &Config{
 		Role: role, DataDir: dataDir, RunDir: runDir, LibDir: libDir,
 		NodeName:    strings.ToLower(name),
-		Datastore:   "sqlite",
+		Datastore:   nodeconfig.DatastoreSQLite,
 		ClusterCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16", ClusterDomain: "cluster.local",
 		FlannelBackend: "vxlan", WriteKubeconfig: Kubeconfig,
 	}
@@ -145,8 +145,8 @@ func (c *Config) Complete() error {
 
 func (c *Config) completeServer() (errs []error) {
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if c.Datastore != "sqlite" {
-		wrong("--datastore: only sqlite is there yet")
+	if c.Datastore != nodeconfig.DatastoreSQLite {
+		wrong("--datastore: only %s is there yet", nodeconfig.DatastoreSQLite)
 	}
 	for _, name := range c.Disable {
 		if !slices.Contains(Batteries, name) {
@@ -205,6 +205,9 @@ func (c *Config) Disabled(battery string) bool { return slices.Contains(c.Disabl
 func (c *Config) ServerDir(elem ...string) string {
 	return filepath.Join(append([]string{c.DataDir, "server"}, elem...)...)
 }
+
+// JoinTokenFile is where a server keeps the token of a role.
+func (c *Config) JoinTokenFile(role string) string { return c.ServerDir("tokens", role) }
 
 // AgentDir is where a node keeps its state.
 func (c *Config) AgentDir(elem ...string) string {

@@ -123,13 +123,10 @@ func (c *Control) renew(ctx context.Context) {
 	pki.Renew(ctx, func() error { return c.writeCredentials(time.Now()) })
 }
 
-// TokenFile is where a server keeps the token of a role.
-func TokenFile(c *config.Config, role string) string { return c.ServerDir("tokens", role) }
-
 // makeTokens makes the cluster's first tokens.
 func (c *Control) makeTokens() error {
 	for _, role := range []string{token.Server, token.Agent} {
-		path := TokenFile(c.Config, role)
+		path := c.JoinTokenFile(role)
 		if _, err := os.Stat(path); err == nil {
 			continue
 		} else if !errors.Is(err, fs.ErrNotExist) {

@@ -22,6 +22,7 @@ import (
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	restclient "k8s.io/client-go/rest"
 	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/component-base/compatibility"
 	"k8s.io/component-base/featuregate"
 	logsapi "k8s.io/component-base/logs/api/v1"
 )
@@ -42,11 +43,6 @@ func (f Flags) set(component string, sets ...*pflag.FlagSet) error {
 		}
 	}
 	return nil
-}
-
-// named returns the sets of a component that sorts its flags by topic.
-func named(sets cliflag.NamedFlagSets) []*pflag.FlagSet {
-	return slices.Collect(maps.Values(sets.FlagSets))
 }
 
 // disabledGates are features that cost a node more than they bring it. The
@@ -81,4 +77,19 @@ func applyLogging(c *logsapi.LoggingConfiguration, gates featuregate.FeatureGate
 		return fmt.Errorf("set up the log: %w", err)
 	}
 	return nil
+}
+
+// prepare sets the flags of a component of the control plane, and with them the
+// gates and the log, which belong to the whole process.
+func prepare(component string, flags Flags, sets cliflag.NamedFlagSets, registry compatibility.ComponentGlobalsRegistry, log *logsapi.LoggingConfiguration) error {
+	if err := setGlobals(); err != nil {
+		return err
+	}
+	if err := flags.set(component, slices.Collect(maps.Values(sets.FlagSets))...); err != nil {
+		return err
+	}
+	if err := registry.Set(); err != nil {
+		return err
+	}
+	return applyLogging(log, registry.FeatureGateFor(compatibility.DefaultKubeComponent))
 }

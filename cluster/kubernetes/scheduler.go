@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"k8s.io/client-go/tools/cache"
-	basecompatibility "k8s.io/component-base/compatibility"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 )
@@ -13,17 +12,8 @@ import (
 // Scheduler runs kube-scheduler until ctx ends or it fails. The API server
 // must answer.
 func Scheduler(ctx context.Context, flags Flags) error {
-	if err := setGlobals(); err != nil {
-		return err
-	}
 	o := options.NewOptions()
-	if err := flags.set("kube-scheduler", named(*o.Flags)...); err != nil {
-		return err
-	}
-	if err := o.ComponentGlobalsRegistry.Set(); err != nil {
-		return err
-	}
-	if err := applyLogging(o.Logs, o.ComponentGlobalsRegistry.FeatureGateFor(basecompatibility.DefaultKubeComponent)); err != nil {
+	if err := prepare("kube-scheduler", flags, *o.Flags, o.ComponentGlobalsRegistry, o.Logs); err != nil {
 		return err
 	}
 	var err error

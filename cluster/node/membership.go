@@ -74,7 +74,7 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 			pause = lastPause
 		}
 		if pause >= lastPause/4 { // a server that starts at the same time takes a while
-			slog.Warn("joining the cluster", "server", n.joinURL(), "error", err)
+			slog.Warn("joining the cluster", "server", n.serverURL(), "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -85,8 +85,8 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 	}
 }
 
-// joinURL is the server that the node asks.
-func (n *Node) joinURL() string {
+// serverURL is the server that the node and its programs ask.
+func (n *Node) serverURL() string {
 	if n.Role == config.Server {
 		return fmt.Sprintf("https://127.0.0.1:%d", config.Port)
 	}
@@ -102,7 +102,7 @@ func (n *Node) ask(ctx context.Context, key crypto.Signer) (*join.Response, erro
 	if err != nil {
 		return nil, err
 	}
-	response, err := join.Client{Server: n.joinURL(), CA: ca, Token: given}.Join(ctx, n.NodeName, []string{n.NodeIP}, key)
+	response, err := join.Client{Server: n.serverURL(), CA: ca, Token: given}.Join(ctx, n.NodeName, []string{n.NodeIP}, key)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (n *Node) ask(ctx context.Context, key crypto.Signer) (*join.Response, erro
 // token is what the node joins with; on a server it is the server's own.
 func (n *Node) token() (string, error) {
 	if n.Role == config.Server && n.Server == "" {
-		contents, err := os.ReadFile(n.ServerDir("tokens", token.Server))
+		contents, err := os.ReadFile(n.JoinTokenFile(token.Server))
 		return strings.TrimSpace(string(contents)), err
 	}
 	return n.TokenValue()
@@ -138,7 +138,7 @@ func (n *Node) serverCA(ctx context.Context, given string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", join.ErrRefused, err)
 	}
-	if ca, err = join.FetchCA(ctx, n.joinURL(), parsed); err != nil {
+	if ca, err = join.FetchCA(ctx, n.serverURL(), parsed); err != nil {
 		return nil, err
 	}
 	return ca, atomicfile.Write(n.serverCAFile(), ca, 0o644)
@@ -156,7 +156,7 @@ func (n *Node) writeMembership(r *join.Response) error {
 		}
 	}
 	for name, path := range map[string]string{"kubelet": n.nodeKubeconfig(), "proxy": n.proxyKubeconfig()} {
-		file := kubeconfig.File{Server: n.apiURL(), CA: n.serverCAFile(), Certificate: n.run(name + ".crt"), Key: n.runKeyFile()}
+		file := kubeconfig.File{Server: n.serverURL(), CA: n.serverCAFile(), Certificate: n.run(name + ".crt"), Key: n.runKeyFile()}
 		if err := file.Write(path); err != nil {
 			return err
 		}
@@ -167,9 +167,6 @@ func (n *Node) writeMembership(r *join.Response) error {
 	}
 	return atomicfile.Write(n.membershipFile(), contents, 0o600)
 }
-
-// apiURL is where the node's programs find the API server.
-func (n *Node) apiURL() string { return n.joinURL() }
 
 // keptMembership is what an earlier process was told, while it is valid.
 func (n *Node) keptMembership() *join.Response {

@@ -51,54 +51,58 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.writeKubeletConfig(membership); err != nil {
 		return err
 	}
-	parent := ctx
-	group, ctx := errgroup.WithContext(parent)
-	group.Go(func() error { n.renew(ctx); return nil })
-	group.Go(func() error {
-		n.Progress("waiting for containerd")
-		if err := waitForSocket(ctx, container.Socket(n.Config)); err != nil {
-			return nil
-		}
-		if err := container.SeedImages(ctx, n.Config); err != nil {
-			// What is there already may do.
-			slog.Error("images that came with this release", "error", err)
-		}
-		n.Progress("starting the kubelet")
-		return kube.Kubelet(ctx, n.kubeletFile(), n.kubeletFlags())
-	})
-	group.Go(func() error { return kube.Proxy(ctx, n.proxyFlags(membership)) })
-	if n.Role == config.Agent { // a server is beside its own kubelet
-		group.Go(func() error {
-			return tunnel.Node{
-				Server: n.apiURL(), CA: n.serverCAFile(), Certificate: n.run("kubelet.crt"), Key: n.runKeyFile(),
-				Kubelet: "127.0.0.1:10250",
-			}.Run(ctx)
-		})
-	}
-	_, client, err := kubeconfig.Client(n.proxyKubeconfig())
+	_, proxyClient, err := kubeconfig.Client(n.proxyKubeconfig())
 	if err != nil {
 		return err
 	}
-	group.Go(func() error { return n.keepNameServers(ctx, membership.ClusterDNS) })
-	if membership.LocalStorage {
-		// As the node itself: an admission policy holds each to its own volumes.
-		_, own, err := kubeconfig.Client(n.nodeKubeconfig())
-		if err != nil {
-			return err
-		}
-		group.Go(func() error { return localstorage.Run(ctx, own, n.NodeName, n.AgentDir("storage")) })
+	_, nodeClient, err := kubeconfig.Client(n.nodeKubeconfig())
+	if err != nil {
+		return err
 	}
-	if membership.NetworkPolicy {
-		group.Go(func() error { return networkpolicy.Run(ctx, client, n.NodeName) })
-	}
+	parent := ctx
+	group, ctx := errgroup.WithContext(parent)
+	group.Go(func() error { n.renew(ctx); return nil })
+	group.Go(func() error { return n.runKubelet(ctx) })
+	group.Go(func() error { return kube.Proxy(ctx, n.proxyFlags(membership)) })
 	group.Go(func() error {
 		return network.Network{
-			Node: n.NodeName, Address: net.ParseIP(n.NodeIP), Kubeconfig: n.proxyKubeconfig(), Client: client,
+			Node: n.NodeName, Address: net.ParseIP(n.NodeIP), Kubeconfig: n.proxyKubeconfig(), Client: proxyClient,
 			CIDR: membership.ClusterCIDR, Backend: membership.FlannelBackend,
 			CNIDir: container.CNIConfigDir(n.Config), StateDir: n.RunFile("network"),
 		}.Run(ctx)
 	})
+	group.Go(func() error { return n.keepNameServers(ctx, membership.ClusterDNS) })
+	if membership.NetworkPolicy {
+		group.Go(func() error { return networkpolicy.Run(ctx, proxyClient, n.NodeName) })
+	}
+	if membership.LocalStorage {
+		// As the node itself: an admission policy holds each to its own volumes.
+		group.Go(func() error { return localstorage.Run(ctx, nodeClient, n.NodeName, n.AgentDir("storage")) })
+	}
+	if n.Role == config.Agent { // a server is beside its own kubelet
+		group.Go(func() error {
+			return tunnel.Node{
+				Server: n.serverURL(), CA: n.serverCAFile(), Certificate: n.run("kubelet.crt"), Key: n.runKeyFile(),
+				Kubelet: "127.0.0.1:10250",
+			}.Run(ctx)
+		})
+	}
 	return process.Bounded(parent, stopTimeout, group.Wait)
+}
+
+// runKubelet runs the kubelet once containerd answers and knows the images that
+// the node carries.
+func (n *Node) runKubelet(ctx context.Context) error {
+	n.Progress("waiting for containerd")
+	if err := waitForSocket(ctx, container.Socket(n.Config)); err != nil {
+		return nil // ctx ended
+	}
+	if err := container.SeedImages(ctx, n.Config); err != nil {
+		// What is there already may do.
+		slog.Error("images that came with this release", "error", err)
+	}
+	n.Progress("starting the kubelet")
+	return kube.Kubelet(ctx, n.kubeletFile(), n.kubeletFlags())
 }
 
 // keepNameServers tells CoreDNS whom to ask about the outside world: all that

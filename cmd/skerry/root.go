@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-os/skerry/cluster"
+	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/container"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
 	"github.com/skerry-os/skerry/cluster/node"
@@ -29,7 +30,8 @@ func run(ctx context.Context, args []string) error {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serverCommand(), agentCommand(), runCommand(), kubectlCommand(), tokenCommand(), kubeconfigCommand(), keyCommand(), nodeCommand(), containerdCommand())
+	root.AddCommand(serverCommand(), agentCommand(), runCommand(), kubectlCommand(), tokenCommand(), kubeconfigCommand(), keyCommand(),
+		partCommand(cluster.NodePart, runNode), partCommand(cluster.ContainerdPart, container.Run))
 	root.SetArgs(args)
 	return root.ExecuteContext(ctx)
 }
@@ -42,31 +44,21 @@ func withoutTime(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// The two commands below are how a server or agent starts its parts.
-
-func nodeCommand() *cobra.Command {
+// partCommand is how a server or agent starts a part in a process of its own.
+func partCommand(name string, run func(context.Context, *config.Config) error) *cobra.Command {
 	return &cobra.Command{
-		Use: cluster.NodePart, Hidden: true, Args: cobra.NoArgs,
+		Use: name, Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, c, err := process.Settings(cmd.Context())
 			if err != nil {
 				return err
 			}
-			part := &node.Node{Config: c, Progress: func(step string) { slog.Info("node", "now", step) }}
-			return part.Run(ctx)
+			return run(ctx, c)
 		},
 	}
 }
 
-func containerdCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: cluster.ContainerdPart, Hidden: true, Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, c, err := process.Settings(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return container.Run(ctx, c)
-		},
-	}
+func runNode(ctx context.Context, c *config.Config) error {
+	part := &node.Node{Config: c, Progress: func(step string) { slog.Info("node", "now", step) }}
+	return part.Run(ctx)
 }

@@ -22,7 +22,7 @@ func tokenCommand() *cobra.Command {
 			if role != token.Agent && role != token.Server {
 				return fmt.Errorf("--role %q: there are agent and server", role)
 			}
-			contents, err := os.ReadFile(c.ServerDir("tokens", role))
+			contents, err := os.ReadFile(c.JoinTokenFile(role))
 			if err != nil {
 				return fmt.Errorf("is this a server, and are you root? %w", err)
 			}
