@@ -33,9 +33,8 @@ test-unit: ## run the unit tests
 	$(GO) test $(PACKAGES)
 
 # One package after the other: a control plane listens on a port of its own.
-test-cluster: ## run the tests that start a control plane
-	CGO_ENABLED=0 GOFLAGS=-trimpath $(GO) build -o bin/ ./cmd/skerry
-	SKERRY=$(CURDIR)/bin/skerry CGO_ENABLED=0 GOFLAGS=-trimpath $(GO) test -tags cluster -p 1 -run AgainstAnAPIServer ./cluster/addons ./cluster/localstorage ./cluster/servicelb
+test-cluster: build ## run the tests that start a control plane
+	SKERRY=$(CURDIR)/bin/skerry $(GO) test -tags cluster -p 1 -run AgainstAnAPIServer ./cluster/addons ./cluster/localstorage ./cluster/servicelb
 
 test-system: build test-rootful ## build images and boot them under QEMU
 	$(GO) test -tags system -timeout 80m -p 1 -v ./tests/...  # -p 1 shows lines as they come

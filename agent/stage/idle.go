@@ -29,11 +29,11 @@ const garbagePercent = 50
 // they are.
 func (n *node) nodeUp(ctx context.Context) {
 	n.status.Update(func(s *status.Status) { s.Phase = status.Phase{} })
-	if n.supervisor != nil && n.supervisor.WaitReady(ctx) == nil {
+	if n.supervisor != nil && n.waitReady(ctx) == nil {
 		n.status.Clear("services") // some may have needed longer than their phase
 		n.status.Update(func(s *status.Status) {
-			s.NetworkWait, s.ServiceWait = n.networkWait, uptime()-n.servicesStarted
-			s.AgentTime = n.servicesStarted - n.KernelTime - n.networkWait
+			s.NetworkWait, s.ServiceWait = n.networkWait, n.serviceWait
+			s.AgentTime = uptime() - n.KernelTime - n.networkWait - n.serviceWait
 		})
 		n.measureMemory()
 		n.console.NodeUp()

@@ -74,8 +74,7 @@ type node struct {
 	leaving      atomic.Bool                     // the node goes down
 	feeder       atomic.Pointer[watchdog.Feeder] // nil until the watchdog is armed
 	supervisor   *service.Supervisor
-	// servicesStarted is the uptime from which the boot waits for services only.
-	servicesStarted time.Duration
+	serviceWait  time.Duration
 }
 
 // root brings the node up, keeps it running until it is asked to go down, and

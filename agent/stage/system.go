@@ -147,10 +147,15 @@ func (n *node) startServices(ctx context.Context) error {
 	if err := n.supervisor.Start(n.life); err != nil {
 		return err
 	}
-	n.servicesStarted = uptime()
 	wait, cancel := context.WithTimeout(ctx, serviceWait)
 	defer cancel()
-	return n.supervisor.WaitReady(wait)
+	return n.waitReady(wait)
+}
+
+// waitReady waits until all services are ready, which is not the agent's time.
+func (n *node) waitReady(ctx context.Context) error {
+	defer func(began time.Duration) { n.serviceWait += uptime() - began }(uptime())
+	return n.supervisor.WaitReady(ctx)
 }
 
 // showService keeps the status of one service current.
