@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/skerry-os/skerry/jointoken"
 	"github.com/skerry-os/skerry/strictyaml"
 )
 
@@ -85,19 +86,13 @@ func isDatastore(s string) bool {
 // token checks K10<SHA-256 of the CA>::<role>:<secret> without ever repeating it.
 func (d checks) token(c *Cluster) {
 	const p = strictyaml.Path("cluster.token")
-	rest, isK10 := strings.CutPrefix(c.Token, "K10")
-	digest, user, ok := strings.Cut(rest, "::")
-	role, secret, hasRole := strings.Cut(user, ":")
+	token, err := jointoken.Parse(c.Token)
 	switch {
-	case !isK10 || !ok || !hasRole:
-		d.Errorf(p, "a token is K10, the SHA-256 of the cluster's CA, ::, a role, : and a secret; without the CA's digest the server could not be told from another")
-	case len(digest) != 64 || strings.Trim(digest, "0123456789abcdef") != "":
-		d.Errorf(p, "after K10 come 64 digits in hexadecimal, the SHA-256 of the cluster's CA; is the token cut off?")
-	case role != string(RoleServer) && role != string(RoleAgent):
-		d.Errorf(p, "the role in the token is neither server nor agent")
-	case secret == "" || len(secret) > 512 || strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }):
-		d.Errorf(p, "the secret of the token is missing, too long, or has characters that no token has")
-	case c.Role == RoleServer && role == string(RoleAgent):
+	case err != nil:
+		d.Errorf(p, "%v", err)
+	case strings.TrimSpace(c.Token) != c.Token:
+		d.Errorf(p, "there is a space before or behind the token")
+	case c.Role == RoleServer && token.Role == jointoken.Agent:
 		d.Errorf(p, "the token is for agents, and this node is to be a server")
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	"github.com/skerry-os/skerry/cluster/pki"
-	"github.com/skerry-os/skerry/cluster/token"
+	"github.com/skerry-os/skerry/jointoken"
 )
 
 // authorities are what the cluster's trust hangs on. They are made once.
@@ -125,14 +125,14 @@ func (c *Control) renew(ctx context.Context) {
 
 // makeTokens makes the cluster's first tokens.
 func (c *Control) makeTokens() error {
-	for _, role := range []string{token.Server, token.Agent} {
+	for _, role := range []string{jointoken.Server, jointoken.Agent} {
 		path := c.JoinTokenFile(role)
 		if _, err := os.Stat(path); err == nil {
 			continue
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		made := token.New(c.authorities.server.Digest(), role)
+		made := jointoken.New(c.authorities.server.Digest(), role)
 		if err := atomicfile.Write(path, []byte(made.String()+"\n"), 0o600); err != nil {
 			return err
 		}
@@ -141,12 +141,12 @@ func (c *Control) makeTokens() error {
 }
 
 // tokens reads those that are valid now.
-func (c *Control) tokens() ([]token.Token, error) {
+func (c *Control) tokens() ([]jointoken.Token, error) {
 	entries, err := os.ReadDir(c.ServerDir("tokens"))
 	if err != nil {
 		return nil, err
 	}
-	var valid []token.Token
+	var valid []jointoken.Token
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), ".") {
 			continue
@@ -156,7 +156,7 @@ func (c *Control) tokens() ([]token.Token, error) {
 		if err != nil {
 			return nil, err
 		}
-		read, err := token.Parse(string(contents))
+		read, err := jointoken.Parse(string(contents))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}

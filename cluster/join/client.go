@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/cluster/pki"
-	"github.com/skerry-os/skerry/cluster/token"
+	"github.com/skerry-os/skerry/jointoken"
 )
 
 // ErrRefused is wrapped by errors that asking again does not mend: a person
@@ -28,13 +28,13 @@ var ErrRefused = errors.New("the server refused this node")
 const requestTimeout = 20 * time.Second
 
 // FetchCA asks a server for its CA and believes it only if the token names it.
-func FetchCA(ctx context.Context, server string, t token.Token) ([]byte, error) {
+func FetchCA(ctx context.Context, server string, t jointoken.Token) ([]byte, error) {
 	ca, err := fetchCA(ctx, server)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.Verify(ca); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	if found := pki.Digest(ca); found != t.CA {
+		return nil, fmt.Errorf("%w: the server's CA has SHA-256 %s and the token names %s: it is another cluster, or somebody is in between", ErrRefused, found, t.CA)
 	}
 	return pki.EncodeCertificate(ca), nil
 }

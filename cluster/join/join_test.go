@@ -18,14 +18,14 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/skerry-os/skerry/cluster/pki"
-	"github.com/skerry-os/skerry/cluster/token"
+	"github.com/skerry-os/skerry/jointoken"
 )
 
 // cluster is a server that machines can join.
 type cluster struct {
 	server *Server
 	http   *httptest.Server
-	token  token.Token
+	token  jointoken.Token
 	ready  bool
 }
 
@@ -43,7 +43,7 @@ func newCluster(t *testing.T) *cluster {
 	c.server = &Server{
 		ServerCA: authority("server-ca"), ClientCA: authority("client-ca"), Now: time.Now,
 		Cluster: func() Response { return Response{ClusterDomain: "cluster.local"} },
-		Tokens:  func() ([]token.Token, error) { return []token.Token{c.token}, nil },
+		Tokens:  func() ([]jointoken.Token, error) { return []jointoken.Token{c.token}, nil },
 		Keys: func() Keys {
 			if !c.ready {
 				return nil
@@ -51,7 +51,7 @@ func newCluster(t *testing.T) *cluster {
 			return keys
 		},
 	}
-	c.token = token.New(c.server.ServerCA.Digest(), token.Agent)
+	c.token = jointoken.New(c.server.ServerCA.Digest(), jointoken.Agent)
 	dir := t.TempDir()
 	if err := c.server.ServerCA.Issue(dir, "serving", pki.Subject{Name: "s", Hosts: []string{"127.0.0.1"}}, time.Now()); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestAKnownKeyNeedsNoToken(t *testing.T) {
 	if _, err := c.join(t, "shop-17", c.token.String(), key); err != nil {
 		t.Fatal(err)
 	}
-	c.token = token.New(c.token.CA, token.Agent) // the first one is revoked
+	c.token = jointoken.New(c.token.CA, jointoken.Agent) // the first one is revoked
 	if _, err := c.join(t, "shop-17", "", key); err != nil {
 		t.Errorf("by its key: %v", err)
 	}
@@ -158,8 +158,8 @@ func TestANameBelongsToTheFirstKey(t *testing.T) {
 func TestAWrongTokenIsRefused(t *testing.T) {
 	c := newCluster(t)
 	for name, secret := range map[string]string{
-		"another secret": token.New(c.token.CA, token.Agent).String(),
-		"another role":   token.Token{CA: c.token.CA, Role: token.Server, Secret: c.token.Secret}.String(),
+		"another secret": jointoken.New(c.token.CA, jointoken.Agent).String(),
+		"another role":   jointoken.Token{CA: c.token.CA, Role: jointoken.Server, Secret: c.token.Secret}.String(),
 		"no token":       "hello",
 	} {
 		if _, err := c.join(t, "shop-17", secret, newKey(t)); !errors.Is(err, ErrRefused) {

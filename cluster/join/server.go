@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/cluster/pki"
-	"github.com/skerry-os/skerry/cluster/token"
+	"github.com/skerry-os/skerry/jointoken"
 	"github.com/skerry-os/skerry/nodeconfig"
 )
 
@@ -27,7 +27,7 @@ type Keys interface {
 type Server struct {
 	ServerCA, ClientCA *pki.Authority
 	// Tokens returns those that are valid now.
-	Tokens func() ([]token.Token, error)
+	Tokens func() ([]jointoken.Token, error)
 	// Keys returns nil while the API server does not answer yet.
 	Keys func() Keys
 	// Cluster returns what every node is told; the certificates are left
@@ -128,7 +128,7 @@ func (s *Server) checkToken(bearer string) error {
 	if bearer == "" {
 		return refusal("the server does not know this node's key yet: joining needs a token")
 	}
-	given, err := token.Parse(bearer)
+	given, err := jointoken.Parse(bearer)
 	if err != nil {
 		return refusal(err.Error())
 	}

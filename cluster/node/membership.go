@@ -17,7 +17,7 @@ import (
 	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	"github.com/skerry-os/skerry/cluster/pki"
-	"github.com/skerry-os/skerry/cluster/token"
+	"github.com/skerry-os/skerry/jointoken"
 )
 
 // Files of a node. What is in the run folder is asked for anew after a boot.
@@ -112,7 +112,7 @@ func (n *Node) ask(ctx context.Context, key crypto.Signer) (*join.Response, erro
 // token is what the node joins with; on a server it is the server's own.
 func (n *Node) token() (string, error) {
 	if n.Role == config.Server && n.Server == "" {
-		contents, err := os.ReadFile(n.JoinTokenFile(token.Server))
+		contents, err := os.ReadFile(n.JoinTokenFile(jointoken.Server))
 		return strings.TrimSpace(string(contents)), err
 	}
 	return n.TokenValue()
@@ -134,7 +134,7 @@ func (n *Node) serverCA(ctx context.Context, given string) ([]byte, error) {
 	if given == "" {
 		return nil, fmt.Errorf("%w: joining needs --token or --token-file", join.ErrRefused)
 	}
-	parsed, err := token.Parse(given)
+	parsed, err := jointoken.Parse(given)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", join.ErrRefused, err)
 	}

@@ -8,18 +8,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-os/skerry/cluster/config"
-	"github.com/skerry-os/skerry/cluster/token"
+	"github.com/skerry-os/skerry/jointoken"
 )
 
 func tokenCommand() *cobra.Command {
 	c := config.Defaults(config.Server)
-	role := token.Agent
+	role := jointoken.Agent
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Print the token with which machines join this server's cluster",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if role != token.Agent && role != token.Server {
+			if role != jointoken.Agent && role != jointoken.Server {
 				return fmt.Errorf("--role %q: there are agent and server", role)
 			}
 			contents, err := os.ReadFile(c.JoinTokenFile(role))

@@ -1,21 +1,17 @@
-// Package token reads and writes the tokens by which machines join a cluster:
+// Package jointoken reads and writes the tokens by which machines join a cluster:
 //
 //	K10<SHA-256 of the cluster's CA, hexadecimal>::<role>:<secret>
 //
 // The form is that of k3s. The digest has a joining machine recognise the
 // server before it tells the secret.
-package token
+package jointoken
 
 import (
 	"crypto/rand"
 	"crypto/subtle"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"strings"
-
-	"github.com/skerry-os/skerry/cluster/pki"
 )
 
 // The roles that a token can stand for.
@@ -51,9 +47,9 @@ func Parse(s string) (Token, error) {
 	role, secret, full := strings.Cut(user, ":")
 	switch {
 	case !ok || !cut || !full:
-		return Token{}, errors.New("a token is K10, the SHA-256 of the cluster's CA, ::, a role, : and a secret: is it cut off?")
+		return Token{}, errors.New("a token is K10, the SHA-256 of the cluster's CA, ::, a role, : and a secret; without the CA's digest the server could not be told from another")
 	case len(ca) != 64 || strings.Trim(ca, "0123456789abcdef") != "":
-		return Token{}, errors.New("after K10 come 64 hexadecimal digits, the SHA-256 of the cluster's CA: is the token cut off?")
+		return Token{}, errors.New("after K10 come 64 digits in hexadecimal, the SHA-256 of the cluster's CA; is the token cut off?")
 	case role != Server && role != Agent:
 		return Token{}, errors.New("the role in the token is neither server nor agent")
 	case secret == "" || len(secret) > longest || strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }):
@@ -66,12 +62,4 @@ func Parse(s string) (Token, error) {
 // role.
 func (t Token) Matches(other Token) bool {
 	return t.Role == other.Role && subtle.ConstantTimeCompare([]byte(t.Secret), []byte(other.Secret)) == 1
-}
-
-// Verify tells whether the CA is the one that the token names.
-func (t Token) Verify(ca *x509.Certificate) error {
-	if found := pki.Digest(ca); found != t.CA {
-		return fmt.Errorf("the server's CA has SHA-256 %s and the token names %s: it is another cluster, or somebody is in between", found, t.CA)
-	}
-	return nil
 }

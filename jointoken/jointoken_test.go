@@ -1,11 +1,8 @@
-package token
+package jointoken
 
 import (
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/skerry-os/skerry/cluster/pki"
 )
 
 const digest = "3b4c5d6e7f80910a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f607182"
@@ -56,24 +53,6 @@ func TestOnlyTheSameSecretAndRoleMatch(t *testing.T) {
 	other.Role = Server
 	if !a.Matches(a) || a.Matches(other) || a.Matches(New(digest, Agent)) {
 		t.Error("Matches is wrong")
-	}
-}
-
-func TestATokenNamesOneCA(t *testing.T) {
-	one, err := pki.LoadOrMakeAuthority(t.TempDir(), "a", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	two, err := pki.LoadOrMakeAuthority(t.TempDir(), "a", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	made := New(one.Digest(), Agent)
-	if err := made.Verify(one.Certificate); err != nil {
-		t.Error(err)
-	}
-	if made.Verify(two.Certificate) == nil {
-		t.Error("another cluster's CA was believed")
 	}
 }
 
