@@ -3,7 +3,6 @@
 package tests
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/skerry-os/skerry/builder/bootscript"
 	"github.com/skerry-os/skerry/builder/disk"
-	"github.com/skerry-os/skerry/fat"
 	"github.com/skerry-os/skerry/tests/machine"
 )
 
@@ -31,16 +29,7 @@ var (
 // copyOut copies files of a FAT file system at the start of a partition into a folder.
 func copyOut(t *testing.T, image, partition, dir string, names ...string) {
 	t.Helper()
-	p := partitionOf(t, image, partition)
-	file, err := os.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	area, err := fat.Open(io.NewSectionReader(file, p.Offset, p.Size), p.Size)
-	if err != nil {
-		t.Fatal(err)
-	}
+	area, _ := fatArea(t, image, partition)
 	for _, name := range names {
 		contents, err := area.ReadFile(name)
 		if err != nil {

@@ -62,6 +62,23 @@ func partitionOf(t testing.TB, path, name string) disk.Partition {
 	return p
 }
 
+// fatArea opens the FAT file system at the start of a partition of an image, and
+// what writes to it.
+func fatArea(t testing.TB, path, partition string) (*fat.FS, io.WriterAt) {
+	t.Helper()
+	p := partitionOf(t, path, partition)
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	area, err := fat.Open(io.NewSectionReader(file, p.Offset, p.Size), p.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return area, io.NewOffsetWriter(file, p.Offset)
+}
+
 // fillSlotB copies slot A to slot B, as an update would with another release.
 func fillSlotB(t testing.TB, d machine.Disk) {
 	t.Helper()
@@ -88,22 +105,13 @@ func fillSlotB(t testing.TB, d machine.Disk) {
 // damage changes a bit in the middle of a file in a slot's boot area.
 func damage(t testing.TB, d machine.Disk, slot, name string) {
 	t.Helper()
-	p := partitionOf(t, d.Path, slot)
-	file, err := os.OpenFile(d.Path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	area, err := fat.Open(io.NewSectionReader(file, p.Offset, p.Size), p.Size)
-	if err != nil {
-		t.Fatal(err)
-	}
+	area, writer := fatArea(t, d.Path, slot)
 	contents, err := area.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	contents[len(contents)/2] ^= 1
-	if err := area.Replace(io.NewOffsetWriter(file, p.Offset), name, contents, time.Unix(0, 0)); err != nil {
+	if err := area.Replace(writer, name, contents, time.Unix(0, 0)); err != nil {
 		t.Fatal(err)
 	}
 }
