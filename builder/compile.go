@@ -25,30 +25,31 @@ func (b *build) compileTasks() []progress.Task {
 	}}}
 	b.compiled = make([]artifact, len(b.board.Go))
 	for i, program := range b.board.Go {
-		name := path.Base(program.File)
-		tasks = append(tasks, progress.Task{Name: name, Run: func(ctx context.Context, shown *progress.Step) (err error) {
-			what := gobuild.Program{Package: program.Package, Tags: program.Tags}
-			if program.CGO {
-				if what.C, err = b.sysroot(ctx); err != nil {
-					return err
-				}
-			}
-			b.compiled[i], err = b.compile(ctx, shown, name, what)
-			return err
-		}})
+		tasks = append(tasks, b.compileTask(program, &b.compiled[i]))
 	}
 	b.inImages = make([][]artifact, len(b.images))
 	for i, image := range b.images {
 		b.inImages[i] = make([]artifact, len(image.Go))
 		for j, program := range image.Go {
-			name := path.Base(program.File)
-			tasks = append(tasks, progress.Task{Name: name, Run: func(ctx context.Context, shown *progress.Step) (err error) {
-				b.inImages[i][j], err = b.compile(ctx, shown, name, gobuild.Program{Package: program.Package, Tags: program.Tags})
-				return err
-			}})
+			tasks = append(tasks, b.compileTask(program, &b.inImages[i][j]))
 		}
 	}
 	return tasks
+}
+
+// compileTask is the step that compiles a program.
+func (b *build) compileTask(program board.GoProgram, into *artifact) progress.Task {
+	name := path.Base(program.File)
+	return progress.Task{Name: name, Run: func(ctx context.Context, shown *progress.Step) (err error) {
+		what := gobuild.Program{Package: program.Package, Tags: program.Tags}
+		if program.CGO {
+			if what.C, err = b.sysroot(ctx); err != nil {
+				return err
+			}
+		}
+		*into, err = b.compile(ctx, shown, name, what)
+		return err
+	}}
 }
 
 // compile makes one program for the board.
