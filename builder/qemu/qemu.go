@@ -34,15 +34,15 @@ func ParseForward(s string) (Forward, error) {
 	if !ok {
 		return Forward{}, fmt.Errorf("port %q: write HOST:NODE, e.g. 8080:80", s)
 	}
-	var f Forward
-	for text, port := range map[string]*int{host: &f.Host, node: &f.Node} {
+	var ports [2]int
+	for i, text := range []string{host, node} {
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || n == 0 {
 			return Forward{}, fmt.Errorf("port %q: %q is no port number between 1 and 65535", s, text)
 		}
-		*port = int(n)
+		ports[i] = int(n)
 	}
-	return f, nil
+	return Forward{Host: ports[0], Node: ports[1]}, nil
 }
 
 // Machine describes one virtual machine.

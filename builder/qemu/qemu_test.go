@@ -7,6 +7,13 @@ import (
 	"testing"
 )
 
+// The demo forwards the API's port to the same number.
+func TestAPortCanBeForwardedToItself(t *testing.T) {
+	if f, err := ParseForward("6443:6443"); err != nil || f != (Forward{Host: 6443, Node: 6443}) {
+		t.Errorf("got %+v, %v", f, err)
+	}
+}
+
 func TestForwardSyntax(t *testing.T) {
 	f, err := ParseForward("8080:80")
 	if err != nil || f != (Forward{Host: 8080, Node: 80}) {
