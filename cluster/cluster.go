@@ -55,7 +55,7 @@ func Run(ctx context.Context, c *config.Config) error {
 	if err := os.MkdirAll(c.RunDir, 0o700); err != nil {
 		return err
 	}
-	process.SaveMemory()
+	process.SaveMemory(ctx)
 	supervisor := notify.FromEnvironment()
 	if err := c.WaitForAddress(ctx, func() { supervisor.Status("waiting for an address") }); err != nil {
 		if ctx.Err() != nil {

@@ -82,7 +82,9 @@ func (c *Control) Run(ctx context.Context) error {
 	// The datastore stops last.
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStore()
-	store := datastore.SQLite{Path: c.ServerDir("db", "state.db"), Socket: c.RunFile("control", "datastore.sock")}
+	store := datastore.SQLite{
+		Path: c.ServerDir("db", "state.db"), Volatile: c.RunFile("control", "volatile.db"), Sockets: c.RunFile("control"),
+	}
 	opened, stored := make(chan struct{}), make(chan error, 1)
 	c.Progress("opening the datastore")
 	go func() { stored <- store.Run(storeCtx, func() { close(opened) }) }()
@@ -95,7 +97,7 @@ func (c *Control) Run(ctx context.Context) error {
 	}
 
 	group, running := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.runComponents(running, store.Endpoint()) })
+	group.Go(func() error { return c.runComponents(running, store.Flags()) })
 	group.Go(func() error { c.renew(running); return nil })
 	group.Go(func() error {
 		select {
@@ -111,7 +113,7 @@ func (c *Control) Run(ctx context.Context) error {
 	return errors.Join(err, <-stored)
 }
 
-func (c *Control) runComponents(ctx context.Context, endpoint string) error {
+func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error {
 	group, ctx := errgroup.WithContext(ctx)
 	server := &join.Server{
 		ServerCA: c.authorities.server, ClientCA: c.authorities.client,
@@ -140,7 +142,7 @@ func (c *Control) runComponents(ctx context.Context, endpoint string) error {
 	c.Progress("starting the API server")
 	group.Go(func() error {
 		return kube.APIServer{
-			Flags: c.apiServerFlags(endpoint), Front: front, DialKubelet: c.dialKubelet,
+			Flags: c.apiServerFlags(datastore), Front: front, DialKubelet: c.dialKubelet,
 		}.Run(ctx)
 	})
 	group.Go(func() error {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"maps"
 	"strconv"
 	"strings"
 
@@ -16,9 +17,11 @@ var cipherSuites = []string{
 	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
 }
 
-func (c *Control) apiServerFlags(datastore string) kube.Flags {
+// apiServerFlags are those of the API server, with those that name its
+// datastore.
+func (c *Control) apiServerFlags(datastore kube.Flags) kube.Flags {
 	issuer := "https://kubernetes.default.svc." + c.ClusterDomain
-	return kube.Flags{
+	flags := kube.Flags{
 		"bind-address":      "::",
 		"secure-port":       strconv.Itoa(config.Port),
 		"advertise-address": c.Address,
@@ -26,7 +29,6 @@ func (c *Control) apiServerFlags(datastore string) kube.Flags {
 		// publishEndpoint: kube-apiserver's ways are a lease that is written
 		// every few seconds, or a list that nobody tidies.
 		"endpoint-reconciler-type": "none",
-		"etcd-servers":             datastore,
 		"service-cluster-ip-range": c.ServiceCIDR,
 
 		"tls-cert-file":        c.cred("serving.crt"),
@@ -65,6 +67,8 @@ func (c *Control) apiServerFlags(datastore string) kube.Flags {
 		"allow-privileged":              "true",
 		"profiling":                     "false",
 	}
+	maps.Copy(flags, datastore)
+	return flags
 }
 
 func (c *Control) controllerManagerFlags() kube.Flags {

@@ -9,29 +9,46 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/k3s-io/kine/pkg/drivers"
 	"github.com/k3s-io/kine/pkg/drivers/sqlite"
 	"github.com/k3s-io/kine/pkg/server"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 )
 
-// SQLite is a database in one file, for a single server.
+// SQLite keeps the state of a single server in two databases, each in one
+// file. Nodes renew their leases every ten seconds and events come all the
+// time: on a memory card an idle cluster would write some 800 MB a day of what
+// no start needs. They go to a database in memory.
 type SQLite struct {
-	Path   string // of the database
-	Socket string // where the API server finds it
+	Path     string // of the database
+	Volatile string // of the database that a boot empties: a file in memory
+	Sockets  string // folder of the sockets where the API server finds them
 }
 
-// parameters of the connection. With a write-ahead log, synchronous=FULL means
-// one flush a transaction: what the API server acknowledged survives a power
-// cut. NORMAL would lose the last seconds, and a Pod that was told to be
-// deleted would be back. The file is compacted by SQLite's own checkpoints;
-// kine's, which waits for all readers, has stalled servers for half a minute.
-const parameters = "?_journal_mode=WAL&_busy_timeout=30000&_synchronous=FULL&_txlock=immediate&_stmt_cache_size=20" +
+// parameters of the connections. The file is compacted by SQLite's own
+// checkpoints; kine's, which waits for all readers, has stalled servers for
+// half a minute.
+const parameters = "?_journal_mode=WAL&_busy_timeout=30000&_txlock=immediate&_stmt_cache_size=20" +
 	"&_kine_disable_startup_vacuum&_kine_disable_compact_wal_checkpoint"
+
+const (
+	// durable is one flush a transaction: what the API server acknowledged
+	// survives a power cut. With NORMAL the last seconds would be lost, and a
+	// Pod that was told to be deleted would be back.
+	durable = parameters + "&_synchronous=FULL"
+	// volatile needs none: the file's memory is gone with the power anyway.
+	volatile = parameters + "&_synchronous=OFF"
+)
+
+// volatileResources are kept in memory: group/resource.
+var volatileResources = []string{"coordination.k8s.io/leases", "/events", "events.k8s.io/events"}
 
 // Values of kine and of etcd that the API server's client is tuned for.
 const (
@@ -47,17 +64,54 @@ const (
 	stopTimeout     = 2 * time.Second
 )
 
-// Endpoint is what --etcd-servers takes.
-func (s SQLite) Endpoint() string { return "unix://" + s.Socket }
+func (s SQLite) socket() string         { return filepath.Join(s.Sockets, "datastore.sock") }
+func (s SQLite) volatileSocket() string { return filepath.Join(s.Sockets, "volatile.sock") }
 
-// Run serves the database until ctx ends, and calls ready once it does. It
+// Flags are those with which a kube-apiserver finds the databases.
+func (s SQLite) Flags() map[string]string {
+	overrides := make([]string, 0, len(volatileResources))
+	for _, resource := range volatileResources {
+		overrides = append(overrides, resource+"#unix://"+s.volatileSocket())
+	}
+	return map[string]string{
+		"etcd-servers":           "unix://" + s.socket(),
+		"etcd-servers-overrides": strings.Join(overrides, ","),
+	}
+}
+
+// Run serves the databases until ctx ends, and calls ready once it does. It
 // returns after the last transaction is on the disk.
 func (s SQLite) Run(ctx context.Context, ready func()) error {
-	if err := os.MkdirAll(filepath.Dir(s.Path), 0o700); err != nil {
-		return err
+	group, ctx := errgroup.WithContext(ctx)
+	var waiting atomic.Int32
+	for _, d := range []database{
+		{path: s.Path, parameters: durable, socket: s.socket()},
+		{path: s.Volatile, parameters: volatile, socket: s.volatileSocket()},
+	} {
+		waiting.Add(1)
+		group.Go(func() error {
+			err := d.run(ctx, func() {
+				if waiting.Add(-1) == 0 {
+					ready()
+				}
+			})
+			if err != nil {
+				return fmt.Errorf("database %s: %w", d.path, err)
+			}
+			return nil
+		})
 	}
-	if err := os.MkdirAll(filepath.Dir(s.Socket), 0o700); err != nil {
-		return err
+	return group.Wait()
+}
+
+// database is one file, served on a socket.
+type database struct{ path, parameters, socket string }
+
+func (d database) run(ctx context.Context, ready func()) error {
+	for _, dir := range []string{filepath.Dir(d.path), filepath.Dir(d.socket)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
 	}
 	// The backend outlives the server that asks it.
 	life, end := context.WithCancel(context.Background())
@@ -65,7 +119,7 @@ func (s SQLite) Run(ctx context.Context, ready func()) error {
 	defer work.Wait()
 	defer end()
 	_, backend, err := sqlite.New(life, &work, &drivers.Config{
-		DataSourceName:   s.Path + parameters,
+		DataSourceName:   d.path + d.parameters,
 		CompactInterval:  compactInterval,
 		CompactTimeout:   compactTimeout,
 		CompactMinRetain: keptRevisions,
@@ -74,19 +128,19 @@ func (s SQLite) Run(ctx context.Context, ready func()) error {
 		PollBatchSize:    pollBatch,
 	})
 	if err != nil {
-		return fmt.Errorf("database %s: %w", s.Path, err)
-	}
-	if err := backend.Start(life); err != nil {
-		return fmt.Errorf("database %s: %w", s.Path, err)
-	}
-	if err := os.Remove(s.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	listener, err := net.Listen("unix", s.Socket)
+	if err := backend.Start(life); err != nil {
+		return err
+	}
+	if err := os.Remove(d.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	listener, err := net.Listen("unix", d.socket)
 	if err != nil {
 		return err
 	}
-	if err := os.Chmod(s.Socket, 0o600); err != nil {
+	if err := os.Chmod(d.socket, 0o600); err != nil {
 		return err
 	}
 	grpcServer := grpc.NewServer(
@@ -102,8 +156,5 @@ func (s SQLite) Run(ctx context.Context, ready func()) error {
 	})
 	defer stop()
 	ready()
-	if err := grpcServer.Serve(listener); err != nil {
-		return fmt.Errorf("database %s: %w", s.Path, err)
-	}
-	return nil
+	return grpcServer.Serve(listener)
 }

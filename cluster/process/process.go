@@ -89,13 +89,13 @@ func Settings(ctx context.Context) (context.Context, *config.Config, error) {
 	if pipe == nil {
 		return nil, nil, errors.New("this command is started by `skerry server` and `skerry agent` only")
 	}
-	SaveMemory()
 	decoder := json.NewDecoder(pipe)
 	c := new(config.Config)
 	if err := decoder.Decode(c); err != nil {
 		return nil, nil, fmt.Errorf("this command is started by `skerry server` and `skerry agent` only: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	SaveMemory(ctx)
 	go func() {
 		defer cancel()
 		io.Copy(io.Discard, pipe)
