@@ -41,6 +41,7 @@ type Console struct {
 	terminals []*terminal
 	recent    []string          // the last lines printed
 	problems  map[string]string // announced, by source
+	said      map[string]string // what main services said last, by name
 	up, left  bool
 }
 
@@ -49,7 +50,7 @@ const maxRecent = maxHeight
 
 // New returns a Console without consoles; Open adds them.
 func New(o Options) *Console {
-	return &Console{status: o.Status, tail: o.Tail, log: o.Log, problems: map[string]string{}}
+	return &Console{status: o.Status, tail: o.Tail, log: o.Log, problems: map[string]string{}, said: map[string]string{}}
 }
 
 // Open opens devices and writes to them until ctx ends. One that cannot be
@@ -107,12 +108,17 @@ func (c *Console) Run(ctx context.Context) {
 	}
 }
 
-// Refresh announces new problems and has screens redrawn. Run calls it when the
+// Refresh announces new problems, says on a boot what the main service is doing,
+// and has screens redrawn. Run calls it when the
 // status changes; the owner of the log calls it when there are new lines.
 func (c *Console) Refresh() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.announce(c.status.Snapshot())
+	now := c.status.Snapshot()
+	c.announce(now)
+	if !c.up {
+		c.quote(now)
+	}
 	c.redraw()
 }
 
@@ -223,6 +229,16 @@ func (c *Console) announce(s status.Status) {
 		c.printLocked("skerry: resolved: " + clean(source))
 	}
 	c.problems = current
+}
+
+// quote prints what a main service says of itself when it says something else.
+func (c *Console) quote(s status.Status) {
+	for _, service := range s.Services {
+		if service.Main && service.Status != "" && service.Status != c.said[service.Name] {
+			c.said[service.Name] = service.Status
+			c.printLocked("skerry: " + clean(service.Name) + ": " + clean(service.Status))
+		}
+	}
 }
 
 // view is what a screen of so many rows shows now.

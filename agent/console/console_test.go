@@ -65,6 +65,12 @@ func TestSerialBootEndsWithTheNodeUpLine(t *testing.T) {
 		r.Report("clock", "no answer\x1b[2J")
 		synctest.Wait()
 		c.PhaseFailed(status.Phase{Name: "network", Index: 5, Count: 9}, errors.New("no carrier"), "plug the cable in")
+		for _, text := range []string{"opening the datastore", "opening the datastore", "starting the API server\x1b"} {
+			r.Update(func(s *status.Status) {
+				s.Services = []status.Service{{Name: "cluster", Status: text, Main: true}, {Name: "other", Status: text}}
+			})
+			synctest.Wait()
+		}
 		r.Clear("clock")
 		r.Report("network", "no carrier")
 		r.Update(func(s *status.Status) { s.Hostname, s.Release, s.Slot = "shop-17", "1.4.0", "A" })
@@ -79,6 +85,8 @@ func TestSerialBootEndsWithTheNodeUpLine(t *testing.T) {
 			"phase config (2/9): done, 3 ms",
 			"skerry: problem: clock: no answer?[2J",
 			"phase network (5/9): failed: no carrier, plug the cable in",
+			"skerry: cluster: opening the datastore",
+			"skerry: cluster: starting the API server?",
 			"skerry: problem: network: no carrier",
 			"skerry: resolved: clock",
 		}
@@ -86,7 +94,7 @@ func TestSerialBootEndsWithTheNodeUpLine(t *testing.T) {
 			t.Errorf("lines (-want +got):\n%s", diff)
 		}
 		last := lines[len(lines)-2:]
-		if last[0] != "boot: kernel 0.00 s, agent 0.00 s, network 0.00 s, services 0.00 s" || last[1] != "skerry: node up: shop-17 no address release 1.4.0 slot A" {
+		if last[0] != "boot: kernel 0.00 s, agent 0.00 s, network 0.00 s, services 0.00 s" || last[1] != "skerry: node up: shop-17 no address release 1.4.0 slot A: starting the API server?" {
 			t.Errorf("the boot ends with %q", last)
 		}
 		if n := strings.Count(line.String(), "node up"); n != 1 {

@@ -70,7 +70,7 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 			return kept, nil
 		}
 		if errors.Is(err, join.ErrRefused) {
-			n.Progress("the server refused this node")
+			n.Progress(err.Error())
 			pause = lastPause
 		}
 		if pause >= lastPause/4 { // a server that starts at the same time takes a while
