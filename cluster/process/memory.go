@@ -1,10 +1,17 @@
 package process
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -18,8 +25,8 @@ const (
 )
 
 // SaveMemory makes this process's heap small rather than collection rare,
-// unless GOGC says otherwise, and has it give memory that it does not use back
-// to the system until ctx ends: what the start took above all.
+// unless GOGC says otherwise, and has it give back until ctx ends what it does
+// not use: what the start took above all.
 func SaveMemory(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -34,7 +41,69 @@ func SaveMemory(ctx context.Context) {
 				return
 			case <-ticker.C:
 				debug.FreeOSMemory()
+				if err := unmapProgram(); err != nil {
+					slog.Warn("the program's own pages stay in memory", "error", err)
+				}
 			}
 		}
 	}()
+}
+
+// unmapProgram takes the pages of the program's file out of this process's
+// memory. Most of them were needed by the start only; those that are needed
+// again come back from the page cache, one fault for sixteen.
+func unmapProgram() error {
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	smaps, err := os.Open("/proc/self/smaps")
+	if err != nil {
+		return err
+	}
+	defer smaps.Close()
+	areas, err := cleanAreas(smaps, self)
+	if err != nil {
+		return err
+	}
+	for _, a := range areas {
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, a.start, a.end-a.start, unix.MADV_DONTNEED); errno != 0 {
+			return fmt.Errorf("madvise: %w", errno)
+		}
+	}
+	return nil
+}
+
+// area is a range of addresses.
+type area struct{ start, end uintptr }
+
+// cleanAreas reads /proc/PID/smaps (proc_pid_smaps(5)) and returns the areas
+// that map a file and hold nothing else than the file does: not writable, and
+// without pages of their own, which relocations would leave.
+func cleanAreas(smaps io.Reader, file string) ([]area, error) {
+	var areas []area
+	var current *area
+	lines := bufio.NewScanner(smaps)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) >= 2 && fields[0] == "Anonymous:" {
+			if current != nil && fields[1] == "0" {
+				areas = append(areas, *current)
+			}
+			current = nil
+			continue
+		}
+		if len(fields) < 6 || strings.HasSuffix(fields[0], ":") {
+			continue
+		}
+		var a area
+		if _, err := fmt.Sscanf(fields[0], "%x-%x", &a.start, &a.end); err != nil {
+			return nil, fmt.Errorf("smaps: %q: %w", fields[0], err)
+		}
+		current = nil
+		if fields[5] == file && !strings.Contains(fields[1], "w") {
+			current = &a
+		}
+	}
+	return areas, lines.Err()
 }
