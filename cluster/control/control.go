@@ -60,7 +60,7 @@ func AdminKubeconfig(c *config.Config) string { return c.RunFile("control", "adm
 // Run runs the control plane until ctx ends or a part of it fails. It returns
 // once everything that was acknowledged is on the disk.
 func (c *Control) Run(ctx context.Context) error {
-	if err := os.MkdirAll(c.ServerDir(), 0o700); err != nil {
+	if err := os.MkdirAll(c.ServerDir("audit"), 0o700); err != nil {
 		return err
 	}
 	var err error

@@ -61,13 +61,14 @@ func (c *Control) apiServerFlags(datastore kube.Flags) kube.Flags {
 		// nodes' own rules only where the server is a node.
 		"enable-aggregator-routing": "true",
 
-		"enable-admission-plugins":      "NodeRestriction",
+		"enable-admission-plugins":      "NodeRestriction,DenyServiceExternalIPs",
 		"admission-control-config-file": c.admissionFile(),
 		"encryption-provider-config":    c.encryptionFile(),
 		"allow-privileged":              "true",
 		"profiling":                     "false",
 	}
 	maps.Copy(flags, datastore)
+	maps.Copy(flags, c.auditFlags())
 	return flags
 }
 

@@ -40,7 +40,7 @@ func (c *Control) admissionFile() string      { return c.cred("admission.yaml") 
 
 // writePolicies writes the files that the API server's flags name.
 func (c *Control) writePolicies() error {
-	for path, contents := range map[string]string{c.authenticationFile(): authentication, c.admissionFile(): admission} {
+	for path, contents := range map[string]string{c.authenticationFile(): authentication, c.admissionFile(): admission, c.auditPolicyFile(): auditPolicy} {
 		if err := atomicfile.Write(path, []byte(contents), 0o600); err != nil {
 			return err
 		}
