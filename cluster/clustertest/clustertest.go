@@ -1,4 +1,4 @@
-//go:build cluster
+//go:build cluster || system
 
 // Package clustertest starts the control plane of this repository for tests.
 //
@@ -28,6 +28,12 @@ type Server struct {
 	Config *rest.Config
 	Client kubernetes.Interface
 	Dir    string // its data folder
+
+	program string
+	flags   []string
+	dir     string
+	running *exec.Cmd
+	ended   chan error
 }
 
 const (
@@ -42,34 +48,11 @@ const (
 func Start(t *testing.T, flags ...string) *Server {
 	t.Helper()
 	dir := t.TempDir()
-	s := &Server{Dir: filepath.Join(dir, "data")}
-	kubeconfigFile := filepath.Join(dir, "kubeconfig")
-	logFile, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer logFile.Close()
-	command := exec.Command(program(t), append([]string{
-		"server", "--disable-agent", "--data-dir", s.Dir, "--run-dir", filepath.Join(dir, "run"), "--write-kubeconfig", kubeconfigFile,
-	}, flags...)...)
-	command.Stdout, command.Stderr = logFile, logFile
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
+	s := &Server{Dir: filepath.Join(dir, "data"), program: program(t), flags: flags, dir: dir}
 	t.Cleanup(func() {
-		command.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(stopTime):
-			t.Error("the control plane does not end")
-			command.Process.Kill()
-			<-ended
-		}
+		s.Stop(t)
 		if t.Failed() {
-			contents, _ := os.ReadFile(logFile.Name())
+			contents, _ := os.ReadFile(s.path("log"))
 			for line := range bytes.Lines(contents) {
 				if !bytes.HasPrefix(line, []byte("I")) { // what klog has to tell when nothing is wrong
 					t.Logf("%s", bytes.TrimSpace(line))
@@ -77,11 +60,61 @@ func Start(t *testing.T, flags ...string) *Server {
 			}
 		}
 	})
+	s.StartAgain(t)
+	return s
+}
+
+// Kubeconfig is the file with all rights.
+func (s *Server) Kubeconfig() string { return s.path("kubeconfig") }
+
+func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
+
+// Stop ends the control plane as an administrator does.
+func (s *Server) Stop(t *testing.T) {
+	t.Helper()
+	if s.running == nil {
+		return
+	}
+	s.running.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.ended:
+	case <-time.After(stopTime):
+		t.Error("the control plane does not end")
+		s.running.Process.Kill()
+		<-s.ended
+	}
+	s.running = nil
+}
+
+// StartAgain starts a control plane that was stopped, and waits until it
+// answers.
+func (s *Server) StartAgain(t *testing.T) {
+	t.Helper()
+	logFile, err := os.OpenFile(s.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logFile.Close()
+	command := exec.Command(s.program, append([]string{
+		"server", "--disable-agent", "--data-dir", s.Dir, "--run-dir", s.path("run"), "--write-kubeconfig", s.Kubeconfig(),
+	}, s.flags...)...)
+	command.Stdout, command.Stderr = logFile, logFile
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.running, s.ended = command, make(chan error, 1)
+	go func() { s.ended <- command.Wait() }()
+	s.waitUntilReady(t)
+}
+
+func (s *Server) waitUntilReady(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTime)
 	defer cancel()
 	for {
 		if s.Client == nil {
-			if config, client, err := kubeconfig.Client(kubeconfigFile); err == nil {
+			if config, client, err := kubeconfig.Client(s.Kubeconfig()); err == nil {
 				s.Config, s.Client = config, client
 			}
 		}
@@ -89,12 +122,12 @@ func Start(t *testing.T, flags ...string) *Server {
 			var status int
 			s.Client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).StatusCode(&status)
 			if status == http.StatusOK {
-				return s
+				return
 			}
 		}
 		select {
-		case err := <-ended:
-			ended <- err
+		case err := <-s.ended:
+			s.ended <- err
 			t.Fatalf("the control plane ended: %v", err)
 		case <-ctx.Done():
 			t.Fatal("the control plane does not become ready")

@@ -1,0 +1,272 @@
+//go:build system
+
+package tests
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/skerry-os/skerry/builder/qemu"
+	"github.com/skerry-os/skerry/jointoken"
+	"github.com/skerry-os/skerry/tests/machine"
+	"github.com/skerry-os/skerry/tests/registry"
+)
+
+// agnhost is the program of Kubernetes' own tests: server, client and whatever
+// else a Pod may have to be.
+func agnhost(t *testing.T, architecture string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "agnhost")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "k8s.io/kubernetes/test/images/agnhost")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+architecture)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("compile agnhost: %v\n%s", err, out)
+	}
+	return program
+}
+
+// workloads are what people run: a server that two clients want, of whom a
+// NetworkPolicy lets in the friend; a way in from outside; a volume; and
+// something that is busy and scaled for it. Images come from a registry that
+// only a mirror with a password has.
+const workloads = `apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  hostname: the-web
+  containers:
+  - {name: web, image: "images.example/agnhost:v1", args: [netexec, --http-port=8080, --udp-port=-1]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: door}
+spec:
+  type: LoadBalancer
+  selector: {app: web}
+  ports: [{port: 8081, targetPort: 8080}]
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: diary}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 10Mi}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: friend, labels: {role: friend}}
+spec:
+  containers:
+  - name: friend
+    image: images.example/agnhost:v1
+    args: [pause]
+    volumeMounts: [{name: diary, mountPath: /diary}]
+  volumes: [{name: diary, persistentVolumeClaim: {claimName: diary}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: stranger}
+spec:
+  containers:
+  - {name: stranger, image: "images.example/agnhost:v1", args: [pause]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: busy}
+spec:
+  selector: {matchLabels: {app: busy}}
+  template:
+    metadata: {labels: {app: busy}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: busy
+        image: images.example/agnhost:v1
+        args: [stress, --cpus=1]
+        resources: {requests: {cpu: 10m}, limits: {cpu: 100m}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: busy}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: busy}
+  minReplicas: 1
+  maxReplicas: 2
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 100}}}]
+`
+
+const friendsOnly = `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: friends-only}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{podSelector: {matchLabels: {role: friend}}}]
+`
+
+func TestANodeRunsWhatPeopleRun(t *testing.T) {
+	timed(t)
+	s, o := hostControlPlane(t)
+	i := builtWithCluster(t, "x86_64")
+	images := registry.Serve(t, "puller", "a secret")
+	images.Add(t, "agnhost", "v1", i.manifest.Architecture, agnhost(t, i.manifest.Architecture))
+	_, imagesPort, _ := strings.Cut(images.Host, ":")
+	mirror := hostAddress + ":" + imagesPort
+
+	door := freePort(t)
+	d := machine.NewDisk(t, workDir, i.path(), clusterDisk)
+	d.WriteConfig(agentConfig(o.joinToken(s, jointoken.Agent),
+		"  registries:",
+		"    mirrors: {images.example: {endpoints: [\"http://"+mirror+"\"]}}",
+		"    credentials: {\""+mirror+"\": {username: puller, password: a secret}}"))
+	start := func() *machine.Machine {
+		return machine.Start(t, qemu.Machine{
+			GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: clusterMemory, Forwards: []qemu.Forward{{Host: door, Node: 8081}},
+		})
+	}
+	m := start()
+	o.batteriesReady()
+	o.apply(workloads)
+	o.running("web", "friend", "stranger")
+
+	// DNS and Services, from other Pods.
+	o.reaches("friend", "web.default.svc.cluster.local:80")
+	o.reaches("stranger", "web:80")
+	// Services from outside.
+	fromOutside(t, fmt.Sprintf("http://127.0.0.1:%d/hostname", door), "the-web")
+	portForward(t, o, "web", 8080, "/hostname", "the-web")
+
+	// Volumes.
+	o.kubectlMust("exec", "friend", "--", "/agnhost", "mounttest", "--new_file_0644=/diary/page")
+
+	o.apply(friendsOnly)
+	o.until("the stranger stays out", func() error {
+		out, err := o.connect("stranger", "web:80")
+		if err == nil {
+			return fmt.Errorf("it got in: %s", out)
+		}
+		if !strings.Contains(err.Error(), "TIMEOUT") {
+			return err
+		}
+		return nil
+	})
+	o.reaches("friend", "web:80")
+
+	// Metrics.
+	o.says("busy-", "top", "pods")
+	o.sees("2", "get", "deployment", "busy", "--output=jsonpath={.status.readyReplicas}")
+	m.PowerOff()
+
+	m = start()
+	o.running("web", "friend", "stranger")
+	o.says("mount-tester new file", "exec", "friend", "--", "/agnhost", "mounttest", "--file_content=/diary/page")
+	o.reaches("friend", "web:80")
+	m.PowerOff()
+}
+
+// running waits until Pods run, in the machine that is there now.
+func (o *operator) running(pods ...string) {
+	o.t.Helper()
+	for _, pod := range pods {
+		o.until("run "+pod, func() error {
+			_, err := o.kubectl("exec", pod, "--", "/agnhost", "--version")
+			return err
+		})
+	}
+}
+
+// connect opens a TCP connection from a Pod.
+func (o *operator) connect(pod, address string) (string, error) {
+	return o.kubectl("exec", pod, "--", "/agnhost", "connect", "--timeout=10s", address)
+}
+
+// reaches waits until a Pod can open TCP connections to an address.
+func (o *operator) reaches(pod, address string) {
+	o.t.Helper()
+	o.until(pod+" reaches "+address, func() error {
+		_, err := o.connect(pod, address)
+		return err
+	})
+}
+
+// kubectlMust runs kubectl once, and it must succeed.
+func (o *operator) kubectlMust(args ...string) string {
+	o.t.Helper()
+	out, err := o.kubectl(args...)
+	if err != nil {
+		o.t.Fatalf("kubectl %s: %v", strings.Join(args, " "), err)
+	}
+	return out
+}
+
+// fromOutside waits until a URL answers with a text.
+func fromOutside(t *testing.T, url, want string) {
+	t.Helper()
+	var last error
+	client := http.Client{Timeout: 20 * time.Second}
+	for end := time.Now().Add(clusterDeadline); time.Now().Before(end); time.Sleep(2 * time.Second) {
+		got, err := get(client, url)
+		if err == nil && got == want {
+			return
+		}
+		last = fmt.Errorf("%q, %v", got, err)
+	}
+	t.Fatalf("%s: %v", url, last)
+}
+
+func get(client http.Client, url string) (string, error) {
+	answer, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
+	return string(body), err
+}
+
+var forwarding = regexp.MustCompile(`^Forwarding from (127\.0\.0\.1:\d+)`)
+
+// portForward has kubectl forward a port to a Pod's, and asks there.
+func portForward(t *testing.T, o *operator, pod string, port int, path, want string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cmd := exec.CommandContext(ctx, o.program, "kubectl", "--kubeconfig", o.kubeconfig, "port-forward", pod, fmt.Sprintf(":%d", port))
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cancel()
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if address := forwarding.FindStringSubmatch(lines.Text()); address != nil {
+			fromOutside(t, "http://"+address[1]+path, want)
+			return
+		}
+	}
+	t.Error("kubectl port-forward ended")
+}
