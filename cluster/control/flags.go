@@ -7,15 +7,8 @@ import (
 
 	"github.com/skerry-os/skerry/cluster/config"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+	"github.com/skerry-os/skerry/cluster/pki"
 )
-
-// cipherSuites are those of TLS 1.2 that have forward secrecy and
-// authenticated encryption; TLS 1.3 has no others.
-var cipherSuites = []string{
-	"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-}
 
 // apiServerFlags are those of the API server, with those that name its
 // datastore.
@@ -34,7 +27,7 @@ func (c *Control) apiServerFlags(datastore kube.Flags) kube.Flags {
 		"tls-cert-file":        c.cred("serving.crt"),
 		"tls-private-key-file": c.cred("serving.key"),
 		"tls-min-version":      "VersionTLS12",
-		"tls-cipher-suites":    strings.Join(cipherSuites, ","),
+		"tls-cipher-suites":    strings.Join(pki.CipherSuites, ","),
 
 		"authentication-config": c.authenticationFile(),
 		"client-ca-file":        c.tls("client-ca.crt"),

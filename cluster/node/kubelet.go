@@ -12,7 +12,12 @@ import (
 	"github.com/skerry-os/skerry/cluster/container"
 	"github.com/skerry-os/skerry/cluster/join"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+	"github.com/skerry-os/skerry/cluster/pki"
 )
+
+// mostProcesses of one Pod, threads included: a Pod that forks without end
+// does not take the node with it.
+const mostProcesses = 4096
 
 func (n *Node) kubeletFile() string { return n.run("kubelet.yaml") }
 
@@ -33,6 +38,7 @@ func (n *Node) kubeletConfig(m *join.Response) map[string]any {
 		"tlsCertFile":        n.servingCertFile(),
 		"tlsPrivateKeyFile":  n.runKeyFile(),
 		"tlsMinVersion":      "VersionTLS12",
+		"tlsCipherSuites":    pki.CipherSuites,
 		"healthzBindAddress": "127.0.0.1",
 
 		"containerRuntimeEndpoint": "unix://" + container.Socket(n.Config),
@@ -43,6 +49,7 @@ func (n *Node) kubeletConfig(m *join.Response) map[string]any {
 		"failSwapOn":               false,
 		"protectKernelDefaults":    true,
 		"seccompDefault":           true,
+		"podPidsLimit":             mostProcesses,
 		"serializeImagePulls":      false,
 		"volumePluginDir":          n.AgentDir("volume-plugins"),
 		"registerWithTaints":       taints(n.NodeTaints),
