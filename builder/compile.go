@@ -16,29 +16,52 @@ import (
 )
 
 // compileTasks are the steps that compile the agent, the board's Go programs,
-// each under its file's name, and those of the container images.
+// each under its file's name, and those of the container images. A program that
+// has several places is compiled once, and is then one file with several names.
 func (b *build) compileTasks() []progress.Task {
 	tasks := []progress.Task{{Name: "agent", Run: func(ctx context.Context, shown *progress.Step) error {
 		made, err := b.compile(ctx, shown, "agent", gobuild.Program{Package: "./cmd/agent"})
 		b.agent = made.Path
 		return err
 	}}}
+	type different struct {
+		program board.GoProgram
+		places  []*artifact
+	}
+	var programs []*different
+	add := func(program board.GoProgram, place *artifact) {
+		i := slices.IndexFunc(programs, func(d *different) bool { return sameProgram(d.program, program) })
+		if i < 0 {
+			i = len(programs)
+			programs = append(programs, &different{program: program})
+		}
+		programs[i].places = append(programs[i].places, place)
+	}
 	b.compiled = make([]artifact, len(b.board.Go))
 	for i, program := range b.board.Go {
-		tasks = append(tasks, b.compileTask(program, &b.compiled[i]))
+		add(program, &b.compiled[i])
 	}
 	b.inImages = make([][]artifact, len(b.images))
 	for i, image := range b.images {
 		b.inImages[i] = make([]artifact, len(image.Go))
 		for j, program := range image.Go {
-			tasks = append(tasks, b.compileTask(program, &b.inImages[i][j]))
+			add(program, &b.inImages[i][j])
 		}
+	}
+	for _, d := range programs {
+		tasks = append(tasks, b.compileTask(d.program, d.places))
 	}
 	return tasks
 }
 
-// compileTask is the step that compiles a program.
-func (b *build) compileTask(program board.GoProgram, into *artifact) progress.Task {
+// sameProgram tells whether two programs have the same bytes, wherever they are
+// put.
+func sameProgram(x, y board.GoProgram) bool {
+	return x.Package == y.Package && slices.Equal(x.Tags, y.Tags) && x.CGO == y.CGO && slices.Equal(x.Libraries, y.Libraries)
+}
+
+// compileTask is the step that compiles a program for its places.
+func (b *build) compileTask(program board.GoProgram, places []*artifact) progress.Task {
 	name := path.Base(program.File)
 	return progress.Task{Name: name, Run: func(ctx context.Context, shown *progress.Step) (err error) {
 		what := gobuild.Program{Package: program.Package, Tags: program.Tags}
@@ -47,7 +70,10 @@ func (b *build) compileTask(program board.GoProgram, into *artifact) progress.Ta
 				return err
 			}
 		}
-		*into, err = b.compile(ctx, shown, name, what)
+		made, err := b.compile(ctx, shown, name, what)
+		for _, place := range places {
+			*place = made
+		}
 		return err
 	}}
 }

@@ -97,7 +97,7 @@ func (b *build) makeRoot(ctx context.Context, shown *progress.Step) error {
 		compression = erofs.LZ4HC
 	}
 	salt := uuid.NewSHA1(namespace, []byte("verity salt "+b.board.Name))
-	key := cache.NewKey("slot", 2).Add("tree", digest).Add("tool", tool).Add("uuid", id.String()).
+	key := cache.NewKey("slot", 3).Add("tree", digest).Add("tool", tool).Add("uuid", id.String()).
 		Add("compression", string(compression)).Add("salt", salt.String())
 	offset := rootOffset(b.board)
 	if offset > 0 {

@@ -3,8 +3,9 @@
 //
 // The same tree, options and version of mkfs.erofs give the same bytes; the
 // version is therefore part of what a build records. All files belong to root,
-// have one time, no extended attributes and a link count of 1. The image is
-// padded for dm-verity. Hashing it is left to package verity.
+// have one time and no extended attributes. A file that is in the tree under
+// several names is stored once (Tree.WriteTo). The image is padded for
+// dm-verity. Hashing it is left to package verity.
 package erofs
 
 import (
@@ -100,8 +101,8 @@ func build(ctx context.Context, o Options) (size int64, err error) {
 	if err := os.Chmod(stage, 0o755); err != nil {
 		return 0, err
 	}
-	// Copies, not hard links: mkfs.erofs takes link counts and identities from
-	// the files, and two paths with one source would become one inode.
+	// Copies of the sources: mkfs.erofs takes link counts and identities from the
+	// files, and a source may have names outside of the tree.
 	if err := o.Tree.WriteTo(stage); err != nil {
 		return 0, fmt.Errorf("stage the tree: %w", err)
 	}

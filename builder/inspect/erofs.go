@@ -17,6 +17,7 @@ type node struct {
 	group  uint32
 	size   int64
 	stored int64  // bytes of the image that the contents take
+	nid    uint64 // number of the inode: the same for names of one file
 	target string // of a symbolic link
 }
 
@@ -171,9 +172,12 @@ func Stored(image io.ReaderAt, size int64, of func(path string) bool) (int64, er
 	return storedOf(nodes, of), nil
 }
 
+// storedOf counts a file with several names once.
 func storedOf(nodes map[string]node, of func(path string) bool) (sum int64) {
+	counted := map[uint64]bool{}
 	for p, n := range nodes {
-		if n.mode.IsRegular() && of(p) {
+		if n.mode.IsRegular() && of(p) && !counted[n.nid] {
+			counted[n.nid] = true
 			sum += n.stored
 		}
 	}
@@ -199,6 +203,7 @@ func (e *erofs) inode(nid uint64) (inode, error) {
 	le := binary.LittleEndian
 	format := le.Uint16(b)
 	n := inode{layout: format >> 1 & 7, block: le.Uint32(b[16:]), at: at + 32}
+	n.nid = nid
 	n.mode = unixMode(le.Uint16(b[4:]))
 	if format&1 == 0 {
 		n.size, n.owner, n.group = int64(le.Uint32(b[8:])), uint32(le.Uint16(b[24:])), uint32(le.Uint16(b[26:]))

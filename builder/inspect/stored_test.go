@@ -36,6 +36,17 @@ func TestStoredIsWhatDumpErofsSaysThatFilesTake(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// A second name of the first costs nothing.
+	const second = "usr/lib/skerry/images/0/rootfs/coredns"
+	source := filepath.Join(t.TempDir(), "skerry")
+	if err := os.WriteFile(source, files["usr/bin/skerry"], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"usr/bin/skerry", second} {
+		if err := root.AddSource(name, 0o755, source); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, compression := range []maker.Compression{maker.LZ4, maker.LZ4HC} {
 		image := filepath.Join(t.TempDir(), "root.erofs")
 		size, err := maker.Make(t.Context(), maker.Options{Tree: root, UUID: uuid.New(), Time: time.Unix(0, 0),

@@ -253,11 +253,28 @@ func (f File) Digest() (string, error) {
 
 // WriteTo makes the tree below dir, which must exist and be empty, whatever
 // the umask. Owners and times are those of the caller and the moment: the
-// file system makers override both.
+// file system makers override both. A host file that is in the tree several
+// times, with the same permissions, becomes one file with several names.
 func (t *Tree) WriteTo(dir string) error {
+	type original struct {
+		source string
+		mode   fs.FileMode
+	}
+	written := map[original]string{}
 	for _, p := range t.Paths() {
-		if err := t.files[p].writeTo(filepath.Join(dir, filepath.FromSlash(p))); err != nil {
+		f, name := t.files[p], filepath.Join(dir, filepath.FromSlash(p))
+		same := original{f.Source, f.Mode}
+		if first, ok := written[same]; ok {
+			if err := os.Link(first, name); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := f.writeTo(name); err != nil {
 			return err
+		}
+		if f.Mode.IsRegular() && f.Source != "" {
+			written[same] = name
 		}
 	}
 	return nil
