@@ -348,7 +348,7 @@ require (
 	k8s.io/pod-security-admission v0.37.2 // indirect
 	k8s.io/streaming v0.37.2 // indirect
 	modernc.org/sqlite v1.62.0 // indirect
-	sigs.k8s.io/metrics-server v0.9.0 // indirect
+	sigs.k8s.io/metrics-server v0.9.0
 )
 
 tool (
@@ -359,5 +359,4 @@ tool (
 	golang.org/x/vuln/cmd/govulncheck
 	honnef.co/go/tools/cmd/staticcheck
 	k8s.io/kubernetes/test/images/agnhost
-	sigs.k8s.io/metrics-server/cmd/metrics-server
 )

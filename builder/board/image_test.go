@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -100,6 +102,33 @@ func TestContainerImagesHaveTheVersionOfTheirModule(t *testing.T) {
 		}
 		if want := "skerry.dev/" + e.Name() + ":" + strings.TrimSpace(string(version)); image.Reference != want {
 			t.Errorf("images/%s is %s, and go.mod has what is %s", e.Name(), image.Reference, want)
+		}
+	}
+}
+
+// With other tags, the single binary would be in the root twice.
+func TestBatteriesAreTheSingleBinaryOfTheRoot(t *testing.T) {
+	source := os.DirFS("../..")
+	overlay, err := board.LoadOverlay(source, "cluster")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(overlay.Go, func(p board.GoProgram) bool { return p.File == "/usr/bin/skerry" })
+	if i < 0 {
+		t.Fatal("the overlay has no /usr/bin/skerry")
+	}
+	for _, name := range []string{"coredns", "metrics-server"} {
+		if !slices.Contains(overlay.Images, name) {
+			t.Errorf("the overlay does not bring %s", name)
+		}
+		image, err := board.LoadContainerImage(source, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := overlay.Go[i]
+		want.File = "/" + name
+		if len(image.Go) != 1 || !reflect.DeepEqual(image.Go[0], want) {
+			t.Errorf("images/%s is %+v, and the single binary %+v", name, image.Go, want)
 		}
 	}
 }

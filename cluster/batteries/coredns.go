@@ -1,7 +1,4 @@
-// Command coredns is the cluster's DNS server: CoreDNS with those of its
-// plugins that a cluster needs. The others bring the clients of clouds and
-// tracing services with them; a Corefile that names one is refused by name.
-package main
+package batteries
 
 import (
 	"github.com/coredns/coredns/coremain"
@@ -25,4 +22,10 @@ import (
 	_ "github.com/coredns/coredns/plugin/rewrite"
 )
 
-func main() { coremain.Run() }
+// coreDNS is CoreDNS with those of its plugins that a cluster needs. The others
+// bring the clients of clouds and tracing services with them; a Corefile that
+// names one is refused by name. What goes wrong at its start ends the process.
+func coreDNS() error {
+	coremain.Run()
+	return nil
+}
