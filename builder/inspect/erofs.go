@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"path"
 	"strings"
 )
@@ -172,16 +173,28 @@ func Stored(image io.ReaderAt, size int64, of func(path string) bool) (int64, er
 	return storedOf(nodes, of), nil
 }
 
-// storedOf counts a file with several names once.
 func storedOf(nodes map[string]node, of func(path string) bool) (sum int64) {
-	counted := map[uint64]bool{}
-	for p, n := range nodes {
-		if n.mode.IsRegular() && of(p) && !counted[n.nid] {
-			counted[n.nid] = true
-			sum += n.stored
-		}
+	for n := range filesOf(nodes, of) {
+		sum += n.stored
 	}
 	return sum
+}
+
+// filesOf returns the regular files at some paths. One with several names comes
+// once.
+func filesOf(nodes map[string]node, of func(path string) bool) iter.Seq[node] {
+	return func(yield func(node) bool) {
+		seen := map[uint64]bool{}
+		for p, n := range nodes {
+			if !n.mode.IsRegular() || !of(p) || seen[n.nid] {
+				continue
+			}
+			seen[n.nid] = true
+			if !yield(n) {
+				return
+			}
+		}
+	}
 }
 
 // OfCluster tells whether a file of a root is the cluster's: the single binary,

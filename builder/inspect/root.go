@@ -68,10 +68,8 @@ func (i *inspection) checkRoot(ctx context.Context, r *Release, dir string) erro
 		return err
 	}
 	r.Slot.Files = len(nodes)
-	for _, n := range nodes {
-		if n.mode.IsRegular() {
-			r.Slot.FileBytes += n.size
-		}
+	for n := range filesOf(nodes, func(string) bool { return true }) {
+		r.Slot.FileBytes += n.size
 	}
 	r.Slot.ClusterBytes = storedOf(nodes, OfCluster)
 	i.checkModes(where, nodes)

@@ -77,6 +77,17 @@ func TestStoredIsWhatDumpErofsSaysThatFilesTake(t *testing.T) {
 				all += stored
 			}
 		}
+		nodes, err := readErofs(file, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var found int
+		for range filesOf(nodes, func(string) bool { return true }) {
+			found++
+		}
+		if _, ok := nodes[second]; !ok || found != len(files) {
+			t.Errorf("%d files, and %d were made, with another name: %v", found, len(files), ok)
+		}
 		if sum, err := Stored(file, size, OfCluster); err != nil || sum != all || sum == 0 {
 			t.Errorf("the cluster takes %d bytes and not %d: %s", sum, all, fmt.Sprint(err))
 		}
