@@ -13,7 +13,7 @@ PACKAGES := ./...
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath
 
-.PHONY: help deps build demo test test-unit test-cluster test-system test-rootful soak bench lint lint-cluster vuln clean
+.PHONY: help deps build demo test test-unit test-cluster test-system test-rootful soak bench lint lint-cluster vet-arm vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,12 @@ lint: ## check format, vet, and run staticcheck
 
 lint-cluster: ## run staticcheck on the packages that import Kubernetes too, which takes a quarter of an hour
 	$(GO) tool staticcheck -tags $(TAGS) $(PACKAGES)
+
+# Nothing is compiled, which would take a quarter of an hour where the cache has
+# nothing for ARMv7.
+vet-arm: ## check the types of the single binary and its companions for 32-bit ARM
+	$(GO) run ./tests/typecheck -arch arm ./cmd/skerry ./cmd/containerd-shim-runc-v2 ./images/... \
+		$$($(GO) list -f '{{.ImportPath}}' tool | grep containernetworking)
 
 vuln: ## look for known vulnerabilities (needs the Go vulnerability database, or GOVULNDB)
 	$(GO) tool govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) $(PACKAGES)
