@@ -3,7 +3,8 @@
 // Package clustertest starts the control plane of this repository for tests.
 //
 // The program is the one that SKERRY names; without it, it is compiled. There
-// can be one control plane at a time: it listens on a port of its own.
+// can be one control plane at a time, for it listens on a port of its own,
+// unless each has a machine of its own: see Network.
 package clustertest
 
 import (
@@ -13,6 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -28,6 +31,13 @@ type Server struct {
 	Config *rest.Config
 	Client kubernetes.Interface
 	Dir    string // its data folder
+	RunDir string // its run folder
+
+	machine *Machine // nil: this one
+	dir     string
+	flags   []string
+	command *exec.Cmd
+	ended   chan error
 }
 
 const (
@@ -41,66 +51,163 @@ const (
 // test.
 func Start(t *testing.T, flags ...string) *Server {
 	t.Helper()
+	s := newServer(t, nil, flags)
+	s.Begin(t)
+	s.WaitUntilReady(t)
+	return s
+}
+
+// newServer is a control plane that is not started.
+func newServer(t *testing.T, m *Machine, flags []string) *Server {
 	dir := t.TempDir()
-	s := &Server{Dir: filepath.Join(dir, "data")}
-	kubeconfigFile := filepath.Join(dir, "kubeconfig")
-	logFile, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer logFile.Close()
-	command := exec.Command(program(t), append([]string{
-		"server", "--disable-agent", "--data-dir", s.Dir, "--run-dir", filepath.Join(dir, "run"), "--write-kubeconfig", kubeconfigFile,
-	}, flags...)...)
-	command.Stdout, command.Stderr = logFile, logFile
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
+	s := &Server{Dir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), machine: m, dir: dir, flags: flags}
 	t.Cleanup(func() {
-		command.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(stopTime):
-			t.Error("the control plane does not end")
-			command.Process.Kill()
-			<-ended
+		if s.command != nil {
+			s.Stop(t)
 		}
 		if t.Failed() {
-			contents, _ := os.ReadFile(logFile.Name())
-			for line := range bytes.Lines(contents) {
-				if !bytes.HasPrefix(line, []byte("I")) { // what klog has to tell when nothing is wrong
-					t.Logf("%s", bytes.TrimSpace(line))
+			for line := range strings.Lines(s.Log(t)) {
+				if !strings.HasPrefix(line, "I") { // what klog has to tell when nothing is wrong
+					t.Logf("%s", strings.TrimSpace(line))
 				}
 			}
 		}
 	})
+	return s
+}
+
+func (s *Server) logFile() string        { return filepath.Join(s.dir, "log") }
+func (s *Server) kubeconfigFile() string { return filepath.Join(s.dir, "kubeconfig") }
+
+// Log is what all runs of the server have said.
+func (s *Server) Log(t *testing.T) string {
+	t.Helper()
+	contents, err := os.ReadFile(s.logFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(contents)
+}
+
+// Begin starts the server, with more flags for this time, and does not wait for
+// it.
+func (s *Server) Begin(t *testing.T, flags ...string) {
+	t.Helper()
+	logFile, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logFile.Close()
+	arguments := append([]string{
+		program(t), "server", "--disable-agent", "--data-dir", s.Dir, "--run-dir", s.RunDir, "--write-kubeconfig", s.kubeconfigFile(),
+	}, slices.Concat(s.flags, flags)...)
+	if s.machine != nil {
+		arguments = append(s.machine.run(), arguments...)
+	}
+	s.command = exec.Command(arguments[0], arguments[1:]...)
+	s.command.Stdout, s.command.Stderr = logFile, logFile
+	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.ended = make(chan error, 1)
+	go func(command *exec.Cmd, ended chan<- error) { ended <- command.Wait() }(s.command, s.ended)
+}
+
+// Stop ends the server as an operator does.
+func (s *Server) Stop(t *testing.T) {
+	t.Helper()
+	s.command.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.ended:
+	case <-time.After(stopTime):
+		t.Error("the control plane does not end")
+		s.command.Process.Kill()
+		<-s.ended
+	}
+	s.command = nil
+}
+
+// Kill ends the server as a power cut does.
+func (s *Server) Kill() {
+	s.command.Process.Kill()
+	<-s.ended
+	s.command = nil
+}
+
+// Fails waits for the server to end by itself with an error, and returns what
+// it has said.
+func (s *Server) Fails(t *testing.T) string {
+	t.Helper()
+	select {
+	case err := <-s.ended:
+		s.command = nil
+		if err == nil {
+			t.Error("the control plane ended without an error")
+		}
+	case <-time.After(startTime):
+		t.Fatal("the control plane goes on")
+	}
+	return s.Log(t)
+}
+
+// WaitUntilReady waits until the API server answers.
+func (s *Server) WaitUntilReady(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTime)
 	defer cancel()
+	s.Config, s.Client = nil, nil
 	for {
 		if s.Client == nil {
-			if config, client, err := kubeconfig.Client(kubeconfigFile); err == nil {
-				s.Config, s.Client = config, client
-			}
+			s.connect()
 		}
 		if s.Client != nil {
 			var status int
 			s.Client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).StatusCode(&status)
 			if status == http.StatusOK {
-				return s
+				return
 			}
 		}
 		select {
-		case err := <-ended:
-			ended <- err
+		case err := <-s.ended:
+			s.command = nil
 			t.Fatalf("the control plane ended: %v", err)
 		case <-ctx.Done():
 			t.Fatal("the control plane does not become ready")
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// connect makes the clients once there is a kubeconfig.
+func (s *Server) connect() {
+	config, client, err := kubeconfig.Client(s.kubeconfigFile())
+	if err != nil {
+		return
+	}
+	if s.machine != nil {
+		config.Host = s.machine.URL()
+		if client, err = kubernetes.NewForConfig(config); err != nil {
+			return
+		}
+	}
+	s.Config, s.Client = config, client
+}
+
+// Skerry runs a command of the program on the server's machine and returns what
+// it prints.
+func (s *Server) Skerry(t *testing.T, arguments ...string) (string, error) {
+	t.Helper()
+	all := append([]string{program(t)}, arguments...)
+	if s.machine != nil {
+		all = append(s.machine.run(), all...)
+	}
+	command := exec.Command(all[0], all[1:]...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+s.kubeconfigFile())
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	err := command.Run()
+	return output.String(), err
 }
 
 // As is a client that has the rights of a user and groups.

@@ -6,6 +6,9 @@
 // megabytes more. None of them can be started twice in a process: if one
 // fails, Run returns, and whoever supervises the process starts a new one.
 // Pods do not notice.
+//
+// With etcd as the datastore there can be several servers: each has the parts,
+// and of those that only one may have working they choose a leader.
 package control
 
 import (
@@ -14,7 +17,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/skerry-os/skerry/cluster/addons"
@@ -51,6 +54,8 @@ type Control struct {
 	authorities *authorities
 	tunnels     *tunnel.Server
 	loopback    atomic.Pointer[join.SecretKeys]
+	known       atomic.Pointer[listers.SecretNamespaceLister] // tokens
+	etcd        *datastore.Etcd                               // nil: there is a single server
 }
 
 // AdminKubeconfig is the file with all rights that this machine's own
@@ -60,10 +65,17 @@ func AdminKubeconfig(c *config.Config) string { return c.RunFile("control", "adm
 // Run runs the control plane until ctx ends or a part of it fails. It returns
 // once everything that was acknowledged is on the disk.
 func (c *Control) Run(ctx context.Context) error {
-	if err := os.MkdirAll(c.ServerDir(), 0o700); err != nil {
+	release, err := datastore.Lock(c.ServerDir())
+	if err != nil {
 		return err
 	}
-	var err error
+	defer release()
+	if err := datastore.CheckKept(c.ServerDir(), c.Datastore); err != nil {
+		return err
+	}
+	if err := c.fetchKeys(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
 	if c.authorities, err = loadAuthorities(c.ServerDir("tls"), time.Now()); err != nil {
 		return err
 	}
@@ -82,7 +94,7 @@ func (c *Control) Run(ctx context.Context) error {
 	// The datastore stops last.
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStore()
-	store := datastore.SQLite{Path: c.ServerDir("db", "state.db"), Socket: c.RunFile("control", "datastore.sock")}
+	store := c.store()
 	opened, stored := make(chan struct{}), make(chan error, 1)
 	c.Progress("opening the datastore")
 	go func() { stored <- store.Run(storeCtx, func() { close(opened) }) }()
@@ -111,6 +123,18 @@ func (c *Control) Run(ctx context.Context) error {
 	return errors.Join(err, <-stored)
 }
 
+// store is what keeps the cluster's state.
+func (c *Control) store() interface {
+	Endpoint() string
+	Run(ctx context.Context, ready func()) error
+} {
+	if c.several() {
+		c.etcd = c.newEtcd()
+		return c.etcd
+	}
+	return datastore.SQLite{Path: datastore.SQLiteFile(c.ServerDir()), Socket: c.RunFile("control", "datastore.sock")}
+}
+
 func (c *Control) runComponents(ctx context.Context, endpoint string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	server := &join.Server{
@@ -122,6 +146,9 @@ func (c *Control) runComponents(ctx context.Context, endpoint string) error {
 			}
 			return nil
 		},
+	}
+	if c.etcd != nil {
+		server.Members, server.ServerKeys = c.etcd, c.serverKeys
 	}
 	c.tunnels = tunnel.NewServer(c.authorities.client.Certificate)
 	front := func(next http.Handler) http.Handler {
@@ -151,25 +178,43 @@ func (c *Control) runComponents(ctx context.Context, endpoint string) error {
 		if err != nil {
 			return err
 		}
+		known, err := c.followTokens(ctx, client)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		c.known.Store(&known)
 		c.loopback.Store(&join.SecretKeys{Client: client})
 		c.Progress("the API server is ready")
-		group.Go(func() error { return kube.ControllerManager(ctx, c.controllerManagerFlags()) })
-		group.Go(func() error { return kube.Scheduler(ctx, c.schedulerFlags()) })
-		group.Go(func() error { return c.publishEndpoint(ctx, client) })
-		group.Go(func() error { return forgetKeys(ctx, client) })
-		group.Go(func() error { return c.runAddons(ctx, restConfig, client) })
+		if !c.several() {
+			group.Go(func() error { return c.publishEndpoint(ctx, client) })
+		}
+		group.Go(func() error { return c.forgetNodes(ctx, client) })
 		group.Go(func() error {
-			if !c.Disabled("servicelb") {
-				return servicelb.Run(ctx, client)
-			}
-			if err := servicelb.Withdraw(ctx, client); err != nil && ctx.Err() == nil {
-				slog.Warn("addresses of the switched-off load balancer stay at their Services", "error", err)
-			}
-			return nil
+			return c.asLeader(ctx, client, func(ctx context.Context) error {
+				leading, ctx := errgroup.WithContext(ctx)
+				leading.Go(func() error { return kube.ControllerManager(ctx, c.controllerManagerFlags()) })
+				leading.Go(func() error { return kube.Scheduler(ctx, c.schedulerFlags()) })
+				leading.Go(func() error { return c.runAddons(ctx, restConfig, client) })
+				leading.Go(func() error { return c.runServiceLB(ctx, client) })
+				return leading.Wait()
+			})
 		})
 		return nil
 	})
 	return group.Wait()
+}
+
+func (c *Control) runServiceLB(ctx context.Context, client kubernetes.Interface) error {
+	if !c.Disabled("servicelb") {
+		return servicelb.Run(ctx, client)
+	}
+	if err := servicelb.Withdraw(ctx, client); err != nil && ctx.Err() == nil {
+		slog.Warn("addresses of the switched-off load balancer stay at their Services", "error", err)
+	}
+	return nil
 }
 
 // waitForAPI waits until the API server has its own objects in place.
@@ -217,6 +262,6 @@ func (c *Control) clusterFacts() join.Response {
 		FlannelBackend: c.FlannelBackend,
 		NetworkPolicy:  !c.Disabled("network-policy"),
 		LocalStorage:   !c.Disabled("local-storage"),
-		Servers:        []string{fmt.Sprintf("%s:%d", hostPort(c.Address), config.Port)},
+		Servers:        c.servers(),
 	}
 }
