@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -45,6 +46,9 @@ const (
 	BalancerPort = 6444 // of this machine only: leads to the servers
 )
 
+// mostSnapshots are kept of those that are taken automatically.
+const mostSnapshots = 1000
+
 // Config is the settings of a server or an agent.
 type Config struct {
 	Role    Role   `json:"role"`
@@ -66,8 +70,13 @@ type Config struct {
 	Registries Registries `json:"registries"`
 
 	// Of servers.
-	Datastore       string   `json:"datastore"`             // empty: sqlite, or etcd where there are several servers
-	ClusterInit     bool     `json:"clusterInit,omitempty"` // others will join
+	Datastore   string `json:"datastore"`             // empty: sqlite, or etcd where there are several servers
+	ClusterInit bool   `json:"clusterInit,omitempty"` // others will join
+	// A snapshot of the datastore is taken every SnapshotInterval, none if it is
+	// 0, and SnapshotKeep of them are kept.
+	SnapshotInterval time.Duration `json:"snapshotInterval"`
+	SnapshotKeep     int           `json:"snapshotKeep"`
+
 	DisableAgent    bool     `json:"disableAgent,omitempty"`
 	Disable         []string `json:"disable,omitempty"`
 	TLSSAN          []string `json:"tlsSAN,omitempty"`
@@ -109,6 +118,7 @@ func Defaults(role Role) *Config {
 		NodeName:    strings.ToLower(name),
 		ClusterCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16", ClusterDomain: "cluster.local",
 		FlannelBackend: "vxlan", WriteKubeconfig: Kubeconfig,
+		SnapshotInterval: 12 * time.Hour, SnapshotKeep: 5,
 	}
 }
 
@@ -161,6 +171,12 @@ func (c *Config) completeServer() (errs []error) {
 		wrong("--datastore %q: there are %s and %s", withoutUser(c.Datastore), nodeconfig.DatastoreSQLite, nodeconfig.DatastoreEtcd)
 	case c.Datastore == nodeconfig.DatastoreSQLite && several:
 		wrong("--datastore %s is for a single server: --cluster-init and --server need %s", c.Datastore, nodeconfig.DatastoreEtcd)
+	}
+	if c.SnapshotInterval != 0 && c.SnapshotInterval < time.Minute {
+		wrong("--snapshot-interval %s: at least a minute, or 0 for none, belongs here", c.SnapshotInterval)
+	}
+	if c.SnapshotKeep < 1 || c.SnapshotKeep > mostSnapshots {
+		wrong("--snapshot-keep %d: 1 to %d belong here", c.SnapshotKeep, mostSnapshots)
 	}
 	for _, name := range c.Disable {
 		if !slices.Contains(Batteries, name) {

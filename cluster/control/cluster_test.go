@@ -182,7 +182,9 @@ func TestThreeServersAgainstAnAPIServer(t *testing.T) {
 }
 
 func TestADatastoreIsNotExchangedAgainstAnAPIServer(t *testing.T) {
-	s := clustertest.Start(t)
+	s := clustertest.Network(t, "a")[0].Server(t)
+	s.Begin(t)
+	s.WaitUntilReady(t)
 	write(t, s.Client, "kept")
 	s.Stop(t)
 	s.Begin(t, "--datastore", "etcd")
@@ -201,7 +203,9 @@ func TestADatastoreIsNotExchangedAgainstAnAPIServer(t *testing.T) {
 func TestNoAcknowledgedObjectIsLostAgainstAnAPIServer(t *testing.T) {
 	for _, store := range []string{"sqlite", "etcd"} {
 		t.Run(store, func(t *testing.T) {
-			s := clustertest.Start(t, "--datastore", store)
+			s := clustertest.Network(t, "a")[0].Server(t, "--datastore", store)
+			s.Begin(t)
+			s.WaitUntilReady(t)
 			var written []string
 			for round := range 4 {
 				acknowledged := make(chan string, 10000)

@@ -35,6 +35,7 @@ import (
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
 	"github.com/skerry-os/skerry/cluster/process"
 	"github.com/skerry-os/skerry/cluster/servicelb"
+	"github.com/skerry-os/skerry/cluster/snapshot"
 	"github.com/skerry-os/skerry/cluster/tunnel"
 	"github.com/skerry-os/skerry/nodeconfig"
 )
@@ -62,6 +63,9 @@ type Control struct {
 // programs use.
 func AdminKubeconfig(c *config.Config) string { return c.RunFile("control", "admin.kubeconfig") }
 
+// DatastoreSocket is where the API server finds the datastore.
+func DatastoreSocket(c *config.Config) string { return c.RunFile("control", "datastore.sock") }
+
 // Run runs the control plane until ctx ends or a part of it fails. It returns
 // once everything that was acknowledged is on the disk.
 func (c *Control) Run(ctx context.Context) error {
@@ -71,6 +75,9 @@ func (c *Control) Run(ctx context.Context) error {
 	}
 	defer release()
 	if err := datastore.CheckKept(c.ServerDir(), c.Datastore); err != nil {
+		return err
+	}
+	if err := snapshot.Check(ctx, c.ServerDir(), c.Server != ""); err != nil {
 		return err
 	}
 	if err := c.fetchKeys(ctx); err != nil || ctx.Err() != nil {
@@ -132,7 +139,7 @@ func (c *Control) store() interface {
 		c.etcd = c.newEtcd()
 		return c.etcd
 	}
-	return datastore.SQLite{Path: datastore.SQLiteFile(c.ServerDir()), Socket: c.RunFile("control", "datastore.sock")}
+	return datastore.SQLite{Path: datastore.SQLiteFile(c.ServerDir()), Socket: DatastoreSocket(c.Config)}
 }
 
 func (c *Control) runComponents(ctx context.Context, endpoint string) error {
@@ -192,6 +199,7 @@ func (c *Control) runComponents(ctx context.Context, endpoint string) error {
 			group.Go(func() error { return c.publishEndpoint(ctx, client) })
 		}
 		group.Go(func() error { return c.forgetNodes(ctx, client) })
+		group.Go(func() error { c.takeSnapshots(ctx); return nil })
 		group.Go(func() error {
 			return c.asLeader(ctx, client, func(ctx context.Context) error {
 				leading, ctx := errgroup.WithContext(ctx)

@@ -230,7 +230,7 @@ func (c *Control) several() bool { return c.Datastore == nodeconfig.DatastoreEtc
 // newEtcd is this server's member of etcd.
 func (c *Control) newEtcd() *datastore.Etcd {
 	e := &datastore.Etcd{
-		Dir: datastore.EtcdDir(c.ServerDir()), Socket: c.RunFile("control", "datastore.sock"), Name: c.NodeName,
+		Dir: datastore.EtcdDir(c.ServerDir()), Socket: DatastoreSocket(c.Config), Name: c.NodeName,
 		API: c.apiAddress(), Peer: c.peerAddress(), Listen: net.JoinHostPort("::", strconv.Itoa(config.PeerPort)),
 		CA: c.tls(etcdCA + ".crt"), Certificate: c.cred("etcd.crt"), Key: c.cred("etcd.key"),
 	}

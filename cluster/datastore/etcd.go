@@ -15,6 +15,8 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // Etcd is a database that several servers keep together: each has all of it
@@ -78,7 +80,8 @@ func (e *Etcd) Run(ctx context.Context, ready func()) error {
 	if err := os.MkdirAll(filepath.Dir(e.Socket), 0o700); err != nil {
 		return err
 	}
-	config, err := e.settings(ctx)
+	level := zap.NewAtomicLevelAt(zap.ErrorLevel)
+	config, err := e.settings(ctx, newLog(level))
 	if err != nil {
 		return err
 	}
@@ -86,8 +89,9 @@ func (e *Etcd) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("etcd in %s: %w", e.Dir, err)
 	}
-	// Connections of the API server that stay open make it wait.
 	defer func() {
+		level.SetLevel(zap.PanicLevel) // that listeners were closed is no error now
+		// Connections of the API server that stay open make it wait.
 		closed := make(chan struct{})
 		go func() { member.Close(); close(closed) }()
 		select {
@@ -149,7 +153,7 @@ func voter(ctx context.Context, server *etcdserver.EtcdServer) <-chan struct{} {
 }
 
 // settings are etcd's. What is not named has etcd's own default.
-func (e *Etcd) settings(ctx context.Context) (*embed.Config, error) {
+func (e *Etcd) settings(ctx context.Context, log *zap.Logger) (*embed.Config, error) {
 	c := embed.NewConfig()
 	c.Name, c.Dir = e.Name, e.Dir
 	c.ListenClientUrls = []url.URL{{Scheme: "unix", Path: e.Socket}}
@@ -168,7 +172,7 @@ func (e *Etcd) settings(ctx context.Context) (*embed.Config, error) {
 	c.MaxRequestBytes = largestRequest
 	c.EnableGRPCGateway = false
 	// It is the API server that has old revisions forgotten, every five minutes.
-	c.LogLevel, c.LogFormat = "error", "console"
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log)
 
 	switch {
 	case Initialized(e.Dir):
@@ -191,6 +195,14 @@ func (e *Etcd) settings(ctx context.Context) (*embed.Config, error) {
 		c.InitialCluster = strings.Join(all, ",")
 	}
 	return c, nil
+}
+
+// newLog is etcd's own log: lines without a time, which whoever keeps them has.
+func newLog(level zapcore.LevelEnabler) *zap.Logger {
+	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{
+		MessageKey: "message", LevelKey: "level", EncodeLevel: zapcore.CapitalLevelEncoder, EncodeDuration: zapcore.StringDurationEncoder,
+	})
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), level)).Named("etcd")
 }
 
 func peerURL(hostPort string) url.URL { return url.URL{Scheme: "https", Host: hostPort} }
