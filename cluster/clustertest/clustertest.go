@@ -203,7 +203,6 @@ func (s *Server) Skerry(t *testing.T, arguments ...string) (string, error) {
 		all = append(s.machine.run(), all...)
 	}
 	command := exec.Command(all[0], all[1:]...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+s.kubeconfigFile())
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	err := command.Run()
@@ -244,4 +243,18 @@ func program(t *testing.T) string {
 		t.Fatalf("go build: %v\n%s", err, output)
 	}
 	return path
+}
+
+// Running tells whether the server was started and has not been stopped.
+func (s *Server) Running() bool { return s.command != nil }
+
+// Ended tells whether the server has ended by itself.
+func (s *Server) Ended() bool {
+	select {
+	case err := <-s.ended:
+		s.ended <- err
+		return true
+	default:
+		return false
+	}
 }

@@ -115,7 +115,7 @@ func (c *Control) Run(ctx context.Context) error {
 
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.runComponents(running, store.Endpoint()) })
-	group.Go(func() error { c.renew(running); return nil })
+	group.Go(func() error { return c.renew(running) })
 	group.Go(func() error {
 		select {
 		case err := <-stored:

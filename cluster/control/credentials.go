@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/cluster/atomicfile"
+	"github.com/skerry-os/skerry/cluster/certificates"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	"github.com/skerry-os/skerry/cluster/pki"
@@ -124,10 +125,15 @@ func (c *Control) servingHosts() []string {
 	return append(hosts, c.TLSSAN...)
 }
 
-// renew makes the credentials anew when it is time. The components read the
+// renew makes the credentials anew when it is time or somebody asks. The components read the
 // files again by themselves.
-func (c *Control) renew(ctx context.Context) {
-	pki.Renew(ctx, func() error { return c.writeCredentials(time.Now()) })
+func (c *Control) renew(ctx context.Context) error {
+	asked, err := certificates.Requests(ctx, c.Config)
+	if err != nil {
+		return err
+	}
+	pki.Renew(ctx, asked, func() error { return c.writeCredentials(time.Now()) })
+	return nil
 }
 
 // makeTokens makes the cluster's first tokens.

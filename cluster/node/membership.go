@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/cluster/atomicfile"
+	"github.com/skerry-os/skerry/cluster/certificates"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
@@ -176,10 +177,14 @@ func (n *Node) keptMembership() *join.Response {
 	return &kept
 }
 
-// renew asks for new certificates when it is time. The components read the
+// renew asks for new certificates when it is time or somebody asks. The components read the
 // files again by themselves.
-func (n *Node) renew(ctx context.Context) {
-	pki.Renew(ctx, func() error {
+func (n *Node) renew(ctx context.Context) error {
+	asked, err := certificates.Requests(ctx, n.Config)
+	if err != nil {
+		return err
+	}
+	pki.Renew(ctx, asked, func() error {
 		key, err := pki.LoadOrMakeKey(n.keyFile())
 		if err != nil {
 			return err
@@ -190,4 +195,5 @@ func (n *Node) renew(ctx context.Context) {
 		}
 		return n.writeMembership(response)
 	})
+	return nil
 }

@@ -68,7 +68,7 @@ func (n *Node) Run(parent context.Context) error {
 	if err != nil {
 		return err
 	}
-	group.Go(func() error { n.renew(ctx); return nil })
+	group.Go(func() error { return n.renew(ctx) })
 	group.Go(func() error { return n.followServers(ctx, membership.Servers) })
 	group.Go(func() error { return n.runKubelet(ctx) })
 	group.Go(func() error { return kube.Proxy(ctx, n.proxyFlags(membership)) })
