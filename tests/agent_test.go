@@ -93,7 +93,8 @@ func TestAnAgentJoinsAServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Stop(t)
-	s.StartAgain(t)
+	s.Begin(t)
+	s.WaitUntilReady(t)
 	o.says("CoreDNS-", "exec", "--namespace=kube-system", "deployment/coredns", "--", "/coredns", "-version")
 	o.sees(strings.TrimSpace(before), "get", "pod", "first", container)
 	m.PowerOff()

@@ -12,6 +12,9 @@
 // Event; all others are applied nevertheless, and while a file has such a
 // document nothing that came from this file is deleted.
 //
+// Of several servers one applies. What a person's files on one server made is
+// not deleted because another server lacks them.
+//
 // Not watched: the objects themselves. A change is noticed when everything is
 // applied again.
 package addons
@@ -27,6 +30,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/nodeconfig"
 )
 
 const (
@@ -44,6 +48,7 @@ const (
 type Applier struct {
 	batteries []source // those that are switched on, and the configuration's manifests
 	folder    string   // of a person's manifests
+	server    string   // this one where there are several, or ""
 	cluster   cluster
 	report    *report
 
@@ -70,8 +75,12 @@ func New(c *config.Config, restConfig *rest.Config, client kubernetes.Interface)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for manifests: %w", err)
 	}
+	var server string
+	if c.Datastore == nodeconfig.DatastoreEtcd {
+		server = c.NodeName
+	}
 	return &Applier{
-		batteries: batteries, folder: folder,
+		batteries: batteries, folder: folder, server: server,
 		cluster: &apiServer{objects: objects, client: client, discovery: client.Discovery()},
 		report:  newReport(client),
 	}, nil

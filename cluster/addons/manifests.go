@@ -24,6 +24,9 @@ const (
 //go:embed manifests
 var manifests embed.FS
 
+// batteryPrefix begins the names of sources that all servers have.
+const batteryPrefix = "battery/"
+
 // always is the folder that no setting switches off.
 const always = "rbac"
 
@@ -63,7 +66,7 @@ func embedded(c *config.Config) ([]source, error) {
 // battery fills the values into one folder. There is none for a battery
 // without objects.
 func battery(name string, v values) (source, error) {
-	made := source{name: "battery/" + name}
+	made := source{name: batteryPrefix + name}
 	files, err := fs.Glob(manifests, path.Join("manifests", name, "*.yaml"))
 	if err != nil {
 		return made, err

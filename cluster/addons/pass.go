@@ -128,6 +128,7 @@ func (a *Applier) plan(ctx context.Context) *plan {
 	}
 	owners := map[identity]string{}
 	for _, s := range slices.Concat(a.batteries, files) {
+		s.name = a.owned(s.name)
 		p.kept[s.name] = s.broken()
 		for _, d := range s.documents {
 			w, err := a.want(ctx, s.name, d, p)
@@ -147,6 +148,23 @@ func (a *Applier) plan(ctx context.Context) *plan {
 	}
 	slices.SortStableFunc(p.objects, func(x, y wanted) int { return rank(x.identity) - rank(y.identity) })
 	return p
+}
+
+// ofServer ends the name of a source that only one of several servers has.
+const ofServer = "@"
+
+// owned is the name of a source in the inventory: a person's say on which of
+// several servers they are.
+func (a *Applier) owned(sourceName string) string {
+	if a.server == "" || strings.HasPrefix(sourceName, batteryPrefix) {
+		return sourceName
+	}
+	return sourceName + ofServer + a.server
+}
+
+// foreign tells whether a source is another server's.
+func (a *Applier) foreign(sourceName string) bool {
+	return a.server != "" && !strings.HasPrefix(sourceName, batteryPrefix) && !strings.HasSuffix(sourceName, ofServer+a.server)
 }
 
 func rank(i identity) int {
@@ -219,7 +237,7 @@ func (a *Applier) prune(ctx context.Context, recorded []reference, p *plan) {
 		anywhere := r.identity
 		anywhere.Namespace = ""
 		keep := want[r.identity] || p.kept[r.Source] || p.unresolved[anywhere] ||
-			p.keepFolder && strings.HasPrefix(r.Source, "manifests/")
+			p.keepFolder && strings.HasPrefix(r.Source, "manifests/") || a.foreign(r.Source)
 		if !keep {
 			err := a.cluster.remove(ctx, r)
 			if err != nil {

@@ -289,3 +289,23 @@ func TestProblemsAreToldOnceAndOnlyThoseThatLast(t *testing.T) {
 		t.Errorf("what is still told: %v", a.report.told)
 	}
 }
+
+// Each of several servers has files of its own, and one at a time applies.
+func TestWhatAnotherServersFilesMadeIsNotDeleted(t *testing.T) {
+	a, m := newModel(t)
+	a.server = "one"
+	a.batteries = []source{{name: "battery/x", documents: parse("x", []byte(named("x")))}, {name: "battery/z", documents: parse("z", []byte(named("z")))}}
+	write(t, a, "f.yaml", named("a"))
+	write(t, a, "g.yaml", named("both"))
+	expectPass(t, a, m, false, "record x+z+a+both, apply x, apply z, apply a, apply both")
+
+	b := &Applier{batteries: a.batteries[:1], folder: t.TempDir(), server: "two", cluster: m, report: a.report}
+	write(t, b, "g.yaml", named("both"))
+	expectPass(t, b, m, false, "record x+z+a+both, apply x, apply both, remove z, record x+a+both")
+	os.Remove(filepath.Join(b.folder, "g.yaml"))
+	expectPass(t, b, m, false, "remove both, record x+a")
+
+	os.Remove(filepath.Join(a.folder, "f.yaml"))
+	os.Remove(filepath.Join(a.folder, "g.yaml"))
+	expectPass(t, a, m, false, "record x+a+z, remove a, record x+z")
+}

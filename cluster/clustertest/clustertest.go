@@ -3,7 +3,8 @@
 // Package clustertest starts the control plane of this repository for tests.
 //
 // The program is the one that SKERRY names; without it, it is compiled. There
-// can be one control plane at a time: it listens on a port of its own.
+// can be one control plane at a time, for it listens on a port of its own,
+// unless each has a machine of its own: see Network.
 package clustertest
 
 import (
@@ -13,6 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -28,11 +31,12 @@ type Server struct {
 	Config *rest.Config
 	Client kubernetes.Interface
 	Dir    string // its data folder
+	RunDir string // its run folder
 
-	program string
-	flags   []string
+	machine *Machine // nil: this one
 	dir     string
-	running *exec.Cmd
+	flags   []string
+	command *exec.Cmd
 	ended   chan error
 }
 
@@ -47,76 +51,117 @@ const (
 // test.
 func Start(t *testing.T, flags ...string) *Server {
 	t.Helper()
+	s := newServer(t, nil, flags)
+	s.Begin(t)
+	s.WaitUntilReady(t)
+	return s
+}
+
+// newServer is a control plane that is not started.
+func newServer(t *testing.T, m *Machine, flags []string) *Server {
 	dir := t.TempDir()
-	s := &Server{Dir: filepath.Join(dir, "data"), program: program(t), flags: flags, dir: dir}
+	s := &Server{Dir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), machine: m, dir: dir, flags: flags}
 	t.Cleanup(func() {
-		s.Stop(t)
+		if s.command != nil {
+			s.Stop(t)
+		}
 		if t.Failed() {
-			contents, _ := os.ReadFile(s.path("log"))
-			for line := range bytes.Lines(contents) {
-				if !bytes.HasPrefix(line, []byte("I")) { // what klog has to tell when nothing is wrong
-					t.Logf("%s", bytes.TrimSpace(line))
+			for line := range strings.Lines(s.Log(t)) {
+				if !strings.HasPrefix(line, "I") { // what klog has to tell when nothing is wrong
+					t.Logf("%s", strings.TrimSpace(line))
 				}
 			}
 		}
 	})
-	s.StartAgain(t)
 	return s
 }
 
 // Kubeconfig is the file with all rights.
-func (s *Server) Kubeconfig() string { return s.path("kubeconfig") }
+func (s *Server) Kubeconfig() string { return filepath.Join(s.dir, "kubeconfig") }
 
-func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
+func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
 
-// Stop ends the control plane as an administrator does.
-func (s *Server) Stop(t *testing.T) {
+// Log is what all runs of the server have said.
+func (s *Server) Log(t *testing.T) string {
 	t.Helper()
-	if s.running == nil {
-		return
+	contents, err := os.ReadFile(s.logFile())
+	if err != nil {
+		t.Fatal(err)
 	}
-	s.running.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-s.ended:
-	case <-time.After(stopTime):
-		t.Error("the control plane does not end")
-		s.running.Process.Kill()
-		<-s.ended
-	}
-	s.running = nil
+	return string(contents)
 }
 
-// StartAgain starts a control plane that was stopped, and waits until it
-// answers.
-func (s *Server) StartAgain(t *testing.T) {
+// Begin starts the server, with more flags for this time, and does not wait for
+// it.
+func (s *Server) Begin(t *testing.T, flags ...string) {
 	t.Helper()
-	logFile, err := os.OpenFile(s.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	logFile, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer logFile.Close()
-	command := exec.Command(s.program, append([]string{
-		"server", "--disable-agent", "--data-dir", s.Dir, "--run-dir", s.path("run"), "--write-kubeconfig", s.Kubeconfig(),
-	}, s.flags...)...)
-	command.Stdout, command.Stderr = logFile, logFile
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := command.Start(); err != nil {
+	arguments := append([]string{
+		program(t), "server", "--disable-agent", "--data-dir", s.Dir, "--run-dir", s.RunDir, "--write-kubeconfig", s.Kubeconfig(),
+	}, slices.Concat(s.flags, flags)...)
+	if s.machine != nil {
+		arguments = append(s.machine.run(), arguments...)
+	}
+	s.command = exec.Command(arguments[0], arguments[1:]...)
+	s.command.Stdout, s.command.Stderr = logFile, logFile
+	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s.running, s.ended = command, make(chan error, 1)
-	go func() { s.ended <- command.Wait() }()
-	s.waitUntilReady(t)
+	s.ended = make(chan error, 1)
+	go func(command *exec.Cmd, ended chan<- error) { ended <- command.Wait() }(s.command, s.ended)
 }
 
-func (s *Server) waitUntilReady(t *testing.T) {
+// Stop ends the server as an operator does.
+func (s *Server) Stop(t *testing.T) {
+	t.Helper()
+	s.command.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.ended:
+	case <-time.After(stopTime):
+		t.Error("the control plane does not end")
+		s.command.Process.Kill()
+		<-s.ended
+	}
+	s.command = nil
+}
+
+// Kill ends the server as a power cut does.
+func (s *Server) Kill() {
+	s.command.Process.Kill()
+	<-s.ended
+	s.command = nil
+}
+
+// Fails waits for the server to end by itself with an error, and returns what
+// it has said.
+func (s *Server) Fails(t *testing.T) string {
+	t.Helper()
+	select {
+	case err := <-s.ended:
+		s.command = nil
+		if err == nil {
+			t.Error("the control plane ended without an error")
+		}
+	case <-time.After(startTime):
+		t.Fatal("the control plane goes on")
+	}
+	return s.Log(t)
+}
+
+// WaitUntilReady waits until the API server answers.
+func (s *Server) WaitUntilReady(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTime)
 	defer cancel()
+	s.Config, s.Client = nil, nil
 	for {
 		if s.Client == nil {
-			if config, client, err := kubeconfig.Client(s.Kubeconfig()); err == nil {
-				s.Config, s.Client = config, client
-			}
+			s.connect()
 		}
 		if s.Client != nil {
 			var status int
@@ -127,13 +172,43 @@ func (s *Server) waitUntilReady(t *testing.T) {
 		}
 		select {
 		case err := <-s.ended:
-			s.ended <- err
+			s.command = nil
 			t.Fatalf("the control plane ended: %v", err)
 		case <-ctx.Done():
 			t.Fatal("the control plane does not become ready")
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// connect makes the clients once there is a kubeconfig.
+func (s *Server) connect() {
+	config, client, err := kubeconfig.Client(s.Kubeconfig())
+	if err != nil {
+		return
+	}
+	if s.machine != nil {
+		config.Host = s.machine.URL()
+		if client, err = kubernetes.NewForConfig(config); err != nil {
+			return
+		}
+	}
+	s.Config, s.Client = config, client
+}
+
+// Skerry runs a command of the program on the server's machine and returns what
+// it prints.
+func (s *Server) Skerry(t *testing.T, arguments ...string) (string, error) {
+	t.Helper()
+	all := append([]string{program(t)}, arguments...)
+	if s.machine != nil {
+		all = append(s.machine.run(), all...)
+	}
+	command := exec.Command(all[0], all[1:]...)
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	err := command.Run()
+	return output.String(), err
 }
 
 // As is a client that has the rights of a user and groups.
@@ -170,4 +245,18 @@ func program(t *testing.T) string {
 		t.Fatalf("go build: %v\n%s", err, output)
 	}
 	return path
+}
+
+// Running tells whether the server was started and has not been stopped.
+func (s *Server) Running() bool { return s.command != nil }
+
+// Ended tells whether the server has ended by itself.
+func (s *Server) Ended() bool {
+	select {
+	case err := <-s.ended:
+		s.ended <- err
+		return true
+	default:
+		return false
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -39,6 +40,15 @@ const (
 // Port is where servers listen: API and join.
 const Port = 6443
 
+// Ports of servers and nodes beside it.
+const (
+	PeerPort     = 2380 // etcd of other servers
+	BalancerPort = 6444 // of this machine only: leads to the servers
+)
+
+// mostSnapshots are kept of those that are taken automatically.
+const mostSnapshots = 1000
+
 // Config is the settings of a server or an agent.
 type Config struct {
 	Role    Role   `json:"role"`
@@ -60,7 +70,13 @@ type Config struct {
 	Registries Registries `json:"registries"`
 
 	// Of servers.
-	Datastore       string   `json:"datastore"`
+	Datastore   string `json:"datastore"`             // empty: sqlite, or etcd where there are several servers
+	ClusterInit bool   `json:"clusterInit,omitempty"` // others will join
+	// A snapshot of the datastore is taken every SnapshotInterval, none if it is
+	// 0, and SnapshotKeep of them are kept.
+	SnapshotInterval time.Duration `json:"snapshotInterval"`
+	SnapshotKeep     int           `json:"snapshotKeep"`
+
 	DisableAgent    bool     `json:"disableAgent,omitempty"`
 	Disable         []string `json:"disable,omitempty"`
 	TLSSAN          []string `json:"tlsSAN,omitempty"`
@@ -100,9 +116,9 @@ func Defaults(role Role) *Config {
 	return &Config{
 		Role: role, DataDir: dataDir, RunDir: runDir, LibDir: libDir,
 		NodeName:    strings.ToLower(name),
-		Datastore:   nodeconfig.DatastoreSQLite,
 		ClusterCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16", ClusterDomain: "cluster.local",
 		FlannelBackend: "vxlan", WriteKubeconfig: Kubeconfig,
+		SnapshotInterval: 12 * time.Hour, SnapshotKeep: 5,
 	}
 }
 
@@ -126,11 +142,8 @@ func (c *Config) Complete() error {
 	if c.Token != "" && c.TokenFile != "" {
 		wrong("--token and --token-file: keep one of the two")
 	}
-	switch {
-	case c.Role == Agent && c.Server == "":
+	if c.Role == Agent && c.Server == "" {
 		wrong("--server: an agent needs the address of a server, as in https://192.0.2.10:%d", Port)
-	case c.Role == Server && c.Server != "":
-		wrong("--server: several servers are not supported yet")
 	}
 	if c.Server != "" {
 		if u, err := url.Parse(c.Server); err != nil || u.Scheme != "https" || u.Hostname() == "" {
@@ -145,8 +158,25 @@ func (c *Config) Complete() error {
 
 func (c *Config) completeServer() (errs []error) {
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if c.Datastore != nodeconfig.DatastoreSQLite {
-		wrong("--datastore: only %s is there yet", nodeconfig.DatastoreSQLite)
+	if c.ClusterInit && c.Server != "" {
+		wrong("--cluster-init and --server: the first server has one, those that join it the other")
+	}
+	several := c.ClusterInit || c.Server != ""
+	switch {
+	case c.Datastore == "" && several:
+		c.Datastore = nodeconfig.DatastoreEtcd
+	case c.Datastore == "":
+		c.Datastore = nodeconfig.DatastoreSQLite
+	case c.Datastore != nodeconfig.DatastoreSQLite && c.Datastore != nodeconfig.DatastoreEtcd:
+		wrong("--datastore %q: there are %s and %s", withoutUser(c.Datastore), nodeconfig.DatastoreSQLite, nodeconfig.DatastoreEtcd)
+	case c.Datastore == nodeconfig.DatastoreSQLite && several:
+		wrong("--datastore %s is for a single server: --cluster-init and --server need %s", c.Datastore, nodeconfig.DatastoreEtcd)
+	}
+	if c.SnapshotInterval != 0 && c.SnapshotInterval < time.Minute {
+		wrong("--snapshot-interval %s: at least a minute, or 0 for none, belongs here", c.SnapshotInterval)
+	}
+	if c.SnapshotKeep < 1 || c.SnapshotKeep > mostSnapshots {
+		wrong("--snapshot-keep %d: 1 to %d belong here", c.SnapshotKeep, mostSnapshots)
 	}
 	for _, name := range c.Disable {
 		if !slices.Contains(Batteries, name) {
@@ -179,6 +209,14 @@ func (c *Config) completeServer() (errs []error) {
 		wrong("--cluster-dns %q: an address of --service-cidr %s belongs here", c.ClusterDNS, c.ServiceCIDR)
 	}
 	return errs
+}
+
+// withoutUser is a datastore's name, which may be a URL with a password.
+func withoutUser(datastore string) string {
+	if scheme, _, ok := strings.Cut(datastore, "://"); ok {
+		return scheme + "://…"
+	}
+	return datastore
 }
 
 // APIService is the address of the Service kubernetes.

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
@@ -28,25 +29,52 @@ func TestDefaultsAreComplete(t *testing.T) {
 
 func TestWhatCannotBeIsNamedByItsFlag(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"--node-name":       func(c *Config) { c.NodeName = "Shop_17" },
-		"--node-ip":         func(c *Config) { c.NodeIP = "shop" },
-		"--data-dir":        func(c *Config) { c.DataDir = "data" },
-		"--token and":       func(c *Config) { c.Token, c.TokenFile = "a", "/b" },
-		"--disable":         func(c *Config) { c.Disable = []string{"traefik"} },
-		"--datastore":       func(c *Config) { c.Datastore = "etcd" },
-		"--flannel-backend": func(c *Config) { c.FlannelBackend = "udp" },
-		"--cluster-cidr":    func(c *Config) { c.ClusterCIDR = "10.42.0.1/16" },
-		"--service-cidr":    func(c *Config) { c.ServiceCIDR = "10.43.0.0/30" },
-		"overlaps":          func(c *Config) { c.ServiceCIDR = "10.42.128.0/20" },
-		"--cluster-dns":     func(c *Config) { c.ClusterDNS = "10.44.0.10" },
-		"an agent needs":    func(c *Config) { c.Role = Agent },
-		"--server \"http":   func(c *Config) { c.Role, c.Server = Agent, "http://192.0.2.1" },
+		"--node-name":         func(c *Config) { c.NodeName = "Shop_17" },
+		"--node-ip":           func(c *Config) { c.NodeIP = "shop" },
+		"--data-dir":          func(c *Config) { c.DataDir = "data" },
+		"--token and":         func(c *Config) { c.Token, c.TokenFile = "a", "/b" },
+		"--disable":           func(c *Config) { c.Disable = []string{"traefik"} },
+		"--datastore":         func(c *Config) { c.Datastore = "mysql://user:secret@db" },
+		"single server":       func(c *Config) { c.Datastore, c.ClusterInit = "sqlite", true },
+		"--cluster-init":      func(c *Config) { c.ClusterInit, c.Server = true, "https://192.0.2.1:6443" },
+		"--snapshot-interval": func(c *Config) { c.SnapshotInterval = time.Second },
+		"--snapshot-keep":     func(c *Config) { c.SnapshotKeep = 0 },
+		"--flannel-backend":   func(c *Config) { c.FlannelBackend = "udp" },
+		"--cluster-cidr":      func(c *Config) { c.ClusterCIDR = "10.42.0.1/16" },
+		"--service-cidr":      func(c *Config) { c.ServiceCIDR = "10.43.0.0/30" },
+		"overlaps":            func(c *Config) { c.ServiceCIDR = "10.42.128.0/20" },
+		"--cluster-dns":       func(c *Config) { c.ClusterDNS = "10.44.0.10" },
+		"an agent needs":      func(c *Config) { c.Role = Agent },
+		"--server \"http":     func(c *Config) { c.Role, c.Server = Agent, "http://192.0.2.1" },
 	} {
 		c := server()
 		change(c)
 		if err := c.Complete(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
+	}
+}
+
+func TestSeveralServersMeanEtcd(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"sqlite": func(c *Config) {},
+		"etcd":   func(c *Config) { c.ClusterInit = true },
+		"etcd ":  func(c *Config) { c.Server = "https://192.0.2.1:6443" },
+		"etcd  ": func(c *Config) { c.Datastore = "etcd" },
+	} {
+		c := server()
+		change(c)
+		if err := c.Complete(); err != nil || c.Datastore != strings.TrimSpace(want) {
+			t.Errorf("%q, want %q: %v", c.Datastore, want, err)
+		}
+	}
+}
+
+func TestAPasswordOfADatastoreIsNotTold(t *testing.T) {
+	c := server()
+	c.Datastore = "postgres://user:hunter2@db"
+	if err := c.Complete(); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("told: %v", err)
 	}
 }
 

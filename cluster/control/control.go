@@ -6,6 +6,9 @@
 // megabytes more. None of them can be started twice in a process: if one
 // fails, Run returns, and whoever supervises the process starts a new one.
 // Pods do not notice.
+//
+// With etcd as the datastore there can be several servers: each has the parts,
+// and of those that only one may have working they choose a leader.
 package control
 
 import (
@@ -22,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/skerry-os/skerry/cluster/addons"
@@ -32,6 +36,7 @@ import (
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
 	"github.com/skerry-os/skerry/cluster/process"
 	"github.com/skerry-os/skerry/cluster/servicelb"
+	"github.com/skerry-os/skerry/cluster/snapshot"
 	"github.com/skerry-os/skerry/cluster/tunnel"
 	"github.com/skerry-os/skerry/nodeconfig"
 )
@@ -51,19 +56,37 @@ type Control struct {
 	authorities *authorities
 	tunnels     *tunnel.Server
 	loopback    atomic.Pointer[join.SecretKeys]
+	known       atomic.Pointer[listers.SecretNamespaceLister] // tokens
+	etcd        *datastore.Etcd                               // nil: there is a single server
 }
 
 // AdminKubeconfig is the file with all rights that this machine's own
 // programs use.
 func AdminKubeconfig(c *config.Config) string { return c.RunFile("control", "admin.kubeconfig") }
 
+// DatastoreSocket is where the API server finds the datastore.
+func DatastoreSocket(c *config.Config) string { return c.RunFile("control", "datastore.sock") }
+
 // Run runs the control plane until ctx ends or a part of it fails. It returns
 // once everything that was acknowledged is on the disk.
 func (c *Control) Run(ctx context.Context) error {
+	release, err := datastore.Lock(c.ServerDir())
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := os.MkdirAll(c.ServerDir("audit"), 0o700); err != nil {
 		return err
 	}
-	var err error
+	if err := datastore.CheckKept(c.ServerDir(), c.Datastore); err != nil {
+		return err
+	}
+	if err := snapshot.Check(ctx, c.ServerDir(), c.Server != ""); err != nil {
+		return err
+	}
+	if err := c.fetchKeys(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
 	if c.authorities, err = loadAuthorities(c.ServerDir("tls"), time.Now()); err != nil {
 		return err
 	}
@@ -82,9 +105,7 @@ func (c *Control) Run(ctx context.Context) error {
 	// The datastore stops last.
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStore()
-	store := datastore.SQLite{
-		Path: c.ServerDir("db", "state.db"), Volatile: c.RunFile("control", "volatile.db"), Sockets: c.RunFile("control"),
-	}
+	store := c.store()
 	opened, stored := make(chan struct{}), make(chan error, 1)
 	c.Progress("opening the datastore")
 	go func() { stored <- store.Run(storeCtx, func() { close(opened) }) }()
@@ -98,7 +119,7 @@ func (c *Control) Run(ctx context.Context) error {
 
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.runComponents(running, store.Flags()) })
-	group.Go(func() error { c.renew(running); return nil })
+	group.Go(func() error { return c.renew(running) })
 	group.Go(func() error {
 		select {
 		case err := <-stored:
@@ -113,6 +134,18 @@ func (c *Control) Run(ctx context.Context) error {
 	return errors.Join(err, <-stored)
 }
 
+// store is what keeps the cluster's state.
+func (c *Control) store() interface {
+	Flags() map[string]string
+	Run(ctx context.Context, ready func()) error
+} {
+	if c.several() {
+		c.etcd = c.newEtcd()
+		return c.etcd
+	}
+	return datastore.SQLite{Path: datastore.SQLiteFile(c.ServerDir()), Socket: DatastoreSocket(c.Config), Volatile: c.RunFile("control")}
+}
+
 func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error {
 	group, ctx := errgroup.WithContext(ctx)
 	server := &join.Server{
@@ -124,6 +157,9 @@ func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error
 			}
 			return nil
 		},
+	}
+	if c.etcd != nil {
+		server.Members, server.ServerKeys = c.etcd, c.serverKeys
 	}
 	c.tunnels = tunnel.NewServer(c.authorities.client.Certificate)
 	front := func(next http.Handler) http.Handler {
@@ -153,25 +189,44 @@ func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error
 		if err != nil {
 			return err
 		}
+		known, err := c.followTokens(ctx, client)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		c.known.Store(&known)
 		c.loopback.Store(&join.SecretKeys{Client: client})
 		c.Progress("the API server is ready")
-		group.Go(func() error { return kube.ControllerManager(ctx, c.controllerManagerFlags()) })
-		group.Go(func() error { return kube.Scheduler(ctx, c.schedulerFlags()) })
-		group.Go(func() error { return c.publishEndpoint(ctx, client) })
-		group.Go(func() error { return forgetKeys(ctx, client) })
-		group.Go(func() error { return c.runAddons(ctx, restConfig, client) })
+		if !c.several() {
+			group.Go(func() error { return c.publishEndpoint(ctx, client) })
+		}
+		group.Go(func() error { return c.forgetNodes(ctx, client) })
+		group.Go(func() error { c.takeSnapshots(ctx); return nil })
 		group.Go(func() error {
-			if !c.Disabled("servicelb") {
-				return servicelb.Run(ctx, client)
-			}
-			if err := servicelb.Withdraw(ctx, client); err != nil && ctx.Err() == nil {
-				slog.Warn("addresses of the switched-off load balancer stay at their Services", "error", err)
-			}
-			return nil
+			return c.asLeader(ctx, client, func(ctx context.Context) error {
+				leading, ctx := errgroup.WithContext(ctx)
+				leading.Go(func() error { return kube.ControllerManager(ctx, c.controllerManagerFlags()) })
+				leading.Go(func() error { return kube.Scheduler(ctx, c.schedulerFlags()) })
+				leading.Go(func() error { return c.runAddons(ctx, restConfig, client) })
+				leading.Go(func() error { return c.runServiceLB(ctx, client) })
+				return leading.Wait()
+			})
 		})
 		return nil
 	})
 	return group.Wait()
+}
+
+func (c *Control) runServiceLB(ctx context.Context, client kubernetes.Interface) error {
+	if !c.Disabled("servicelb") {
+		return servicelb.Run(ctx, client)
+	}
+	if err := servicelb.Withdraw(ctx, client); err != nil && ctx.Err() == nil {
+		slog.Warn("addresses of the switched-off load balancer stay at their Services", "error", err)
+	}
+	return nil
 }
 
 // waitForAPI waits until the API server has its own objects in place.
@@ -219,6 +274,6 @@ func (c *Control) clusterFacts() join.Response {
 		FlannelBackend: c.FlannelBackend,
 		NetworkPolicy:  !c.Disabled("network-policy"),
 		LocalStorage:   !c.Disabled("local-storage"),
-		Servers:        []string{fmt.Sprintf("%s:%d", hostPort(c.Address), config.Port)},
+		Servers:        c.servers(),
 	}
 }

@@ -8,13 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/skerry-os/skerry/cluster/atomicfile"
+	"github.com/skerry-os/skerry/cluster/certificates"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	"github.com/skerry-os/skerry/cluster/pki"
@@ -26,23 +25,26 @@ type authorities struct {
 	server          *pki.Authority // of the API server and the kubelets
 	client          *pki.Authority // of users, components and nodes
 	frontProxy      *pki.Authority // of the API server towards its extensions
+	etcd            *pki.Authority // of the members of etcd towards each other
 	serviceAccounts crypto.Signer
 }
+
+const etcdCA = "etcd-ca"
+
+// authorityNames are the files of the authorities, without their ending.
+var authorityNames = []string{"server-ca", "client-ca", "front-proxy-ca", etcdCA}
 
 // serviceAccountKey signs the tokens of service accounts.
 const serviceAccountKey = "service-account.key"
 
 func loadAuthorities(dir string, now time.Time) (*authorities, error) {
 	a := new(authorities)
-	for _, made := range []struct {
-		into **pki.Authority
-		name string
-	}{{&a.server, "server-ca"}, {&a.client, "client-ca"}, {&a.frontProxy, "front-proxy-ca"}} {
-		authority, err := pki.LoadOrMakeAuthority(dir, made.name, now)
+	for i, into := range []**pki.Authority{&a.server, &a.client, &a.frontProxy, &a.etcd} {
+		authority, err := pki.LoadOrMakeAuthority(dir, authorityNames[i], now)
 		if err != nil {
 			return nil, err
 		}
-		*made.into = authority
+		*into = authority
 	}
 	var err error
 	a.serviceAccounts, err = pki.LoadOrMakeKey(filepath.Join(dir, serviceAccountKey))
@@ -82,6 +84,12 @@ func (c *Control) writeCredentials(now time.Time) error {
 	if err := c.authorities.frontProxy.Issue(c.RunFile("control"), "front-proxy", pki.Subject{Name: "system:front-proxy"}, now); err != nil {
 		return err
 	}
+	if c.several() {
+		member := pki.Subject{Name: c.NodeName, Hosts: []string{c.NodeName, c.Address}, Peer: true}
+		if err := c.authorities.etcd.Issue(c.RunFile("control"), "etcd", member, now); err != nil {
+			return err
+		}
+	}
 	serving := pki.Subject{Name: "kube-apiserver", Hosts: c.servingHosts()}
 	if err := c.authorities.server.Issue(c.RunFile("control"), "serving", serving, now); err != nil {
 		return err
@@ -117,10 +125,15 @@ func (c *Control) servingHosts() []string {
 	return append(hosts, c.TLSSAN...)
 }
 
-// renew makes the credentials anew when it is time. The components read the
+// renew makes the credentials anew when it is time or somebody asks. The components read the
 // files again by themselves.
-func (c *Control) renew(ctx context.Context) {
-	pki.Renew(ctx, func() error { return c.writeCredentials(time.Now()) })
+func (c *Control) renew(ctx context.Context) error {
+	asked, err := certificates.Requests(ctx, c.Config)
+	if err != nil {
+		return err
+	}
+	pki.Renew(ctx, asked, func() error { return c.writeCredentials(time.Now()) })
+	return nil
 }
 
 // makeTokens makes the cluster's first tokens.
@@ -138,31 +151,6 @@ func (c *Control) makeTokens() error {
 		}
 	}
 	return nil
-}
-
-// tokens reads those that are valid now.
-func (c *Control) tokens() ([]jointoken.Token, error) {
-	entries, err := os.ReadDir(c.ServerDir("tokens"))
-	if err != nil {
-		return nil, err
-	}
-	var valid []jointoken.Token
-	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), ".") {
-			continue
-		}
-		path := c.ServerDir("tokens", entry.Name())
-		contents, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		read, err := jointoken.Parse(string(contents))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		valid = append(valid, read)
-	}
-	return valid, nil
 }
 
 // encryptionFile says how Secrets are kept in the datastore.
@@ -187,12 +175,4 @@ resources:
   - identity: {}
 `, base64.StdEncoding.EncodeToString(key[:]))
 	return atomicfile.Write(c.encryptionFile(), []byte(contents), 0o600)
-}
-
-// hostPort puts IPv6 addresses into brackets.
-func hostPort(address string) string {
-	if ip := net.ParseIP(address); ip != nil && ip.To4() == nil {
-		return "[" + address + "]"
-	}
-	return address
 }

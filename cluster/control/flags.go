@@ -15,13 +15,10 @@ import (
 func (c *Control) apiServerFlags(datastore kube.Flags) kube.Flags {
 	issuer := "https://kubernetes.default.svc." + c.ClusterDomain
 	flags := kube.Flags{
-		"bind-address":      "::",
-		"secure-port":       strconv.Itoa(config.Port),
-		"advertise-address": c.Address,
-		// The server writes the endpoints of the Service kubernetes itself, see
-		// publishEndpoint: kube-apiserver's ways are a lease that is written
-		// every few seconds, or a list that nobody tidies.
-		"endpoint-reconciler-type": "none",
+		"bind-address":             "::",
+		"secure-port":              strconv.Itoa(config.Port),
+		"advertise-address":        c.Address,
+		"endpoint-reconciler-type": c.endpointReconciler(),
 		"service-cluster-ip-range": c.ServiceCIDR,
 
 		"tls-cert-file":        c.cred("serving.crt"),
@@ -65,6 +62,16 @@ func (c *Control) apiServerFlags(datastore kube.Flags) kube.Flags {
 	return flags
 }
 
+// endpointReconciler says who writes where the Service kubernetes leads. Several
+// servers have a lease each, which is written every few seconds. A single one
+// writes its address once by itself, see publishEndpoint: small disks wear out.
+func (c *Control) endpointReconciler() string {
+	if c.several() {
+		return "lease"
+	}
+	return "none"
+}
+
 func (c *Control) controllerManagerFlags() kube.Flags {
 	return kube.Flags{
 		"kubeconfig":                       c.cred("controller-manager.kubeconfig"),
@@ -75,7 +82,7 @@ func (c *Control) controllerManagerFlags() kube.Flags {
 		"cluster-signing-key-file":         c.tls("client-ca.key"),
 		"allocate-node-cidrs":              strconv.FormatBool(c.FlannelBackend != "none"),
 		"cluster-cidr":                     c.ClusterCIDR,
-		"leader-elect":                     "false", // there is one server
+		"leader-elect":                     "false", // see asLeader
 		"secure-port":                      "0",     // metrics are at the API server's
 		"profiling":                        "false",
 	}

@@ -56,8 +56,9 @@ func (c *Control) publishEndpoint(ctx context.Context, client kubernetes.Interfa
 	return nil
 }
 
-// forgetKeys frees the name of a node whose object somebody deleted.
-func forgetKeys(ctx context.Context, client kubernetes.Interface) error {
+// forgetNodes frees the name of a node whose object somebody deleted, and its
+// place among the servers if it was one.
+func (c *Control) forgetNodes(ctx context.Context, client kubernetes.Interface) error {
 	keys := join.SecretKeys{Client: client}
 	factory := informers.NewSharedInformerFactory(client, 0)
 	informer := factory.Core().V1().Nodes().Informer()
@@ -71,6 +72,12 @@ func forgetKeys(ctx context.Context, client kubernetes.Interface) error {
 		}
 		if err := keys.Forget(ctx, node.Name); err != nil && ctx.Err() == nil {
 			slog.Error("a deleted node's key could not be forgotten: no other machine can take its name", "node", node.Name, "error", err)
+		}
+		if c.etcd == nil {
+			return
+		}
+		if err := c.etcd.Remove(ctx, node.Name); err != nil && ctx.Err() == nil {
+			slog.Error("a deleted server keeps its place in etcd", "node", node.Name, "error", err)
 		}
 	}
 	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: forget}); err != nil {

@@ -27,9 +27,11 @@ import (
 // time: on a memory card an idle cluster would write some 800 MB a day of what
 // no start needs. They go to a database in memory.
 type SQLite struct {
-	Path     string // of the database
-	Volatile string // of the database that a boot empties: a file in memory
-	Sockets  string // folder of the sockets where the API server finds them
+	Path   string // of the database
+	Socket string // where the API server finds it
+	// Volatile is a folder in memory for the database that a boot empties, and
+	// its socket.
+	Volatile string
 }
 
 // parameters of the connections. The file is compacted by SQLite's own
@@ -64,8 +66,7 @@ const (
 	stopTimeout     = 2 * time.Second
 )
 
-func (s SQLite) socket() string         { return filepath.Join(s.Sockets, "datastore.sock") }
-func (s SQLite) volatileSocket() string { return filepath.Join(s.Sockets, "volatile.sock") }
+func (s SQLite) volatileSocket() string { return filepath.Join(s.Volatile, "volatile.sock") }
 
 // Flags are those with which a kube-apiserver finds the databases.
 func (s SQLite) Flags() map[string]string {
@@ -74,7 +75,7 @@ func (s SQLite) Flags() map[string]string {
 		overrides = append(overrides, resource+"#unix://"+s.volatileSocket())
 	}
 	return map[string]string{
-		"etcd-servers":           "unix://" + s.socket(),
+		"etcd-servers":           "unix://" + s.Socket,
 		"etcd-servers-overrides": strings.Join(overrides, ","),
 	}
 }
@@ -85,8 +86,8 @@ func (s SQLite) Run(ctx context.Context, ready func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var waiting atomic.Int32
 	for _, d := range []database{
-		{path: s.Path, parameters: durable, socket: s.socket()},
-		{path: s.Volatile, parameters: volatile, socket: s.volatileSocket()},
+		{path: s.Path, parameters: durable, socket: s.Socket},
+		{path: filepath.Join(s.Volatile, "volatile.db"), parameters: volatile, socket: s.volatileSocket()},
 	} {
 		waiting.Add(1)
 		group.Go(func() error {

@@ -11,10 +11,10 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// start serves databases in a folder until stop is called.
-func start(t *testing.T, dir string) (s SQLite, stop func()) {
+// serve serves databases in a folder until stop is called.
+func serve(t *testing.T, dir string) (s SQLite, stop func()) {
 	t.Helper()
-	s = SQLite{Path: filepath.Join(dir, "db", "state.db"), Volatile: filepath.Join(dir, "run", "volatile.db"), Sockets: filepath.Join(dir, "run")}
+	s = SQLite{Path: filepath.Join(dir, "db", "state.db"), Socket: filepath.Join(dir, "run", "datastore.sock"), Volatile: filepath.Join(dir, "run")}
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- s.Run(ctx, func() { close(ready) }) }()
@@ -31,8 +31,8 @@ func start(t *testing.T, dir string) (s SQLite, stop func()) {
 	}
 }
 
-// client speaks to the database that a resource is in, as the API server does.
-func client(t *testing.T, s SQLite, resource string) *clientv3.Client {
+// databaseOf speaks to the database that a resource is in, as the API server does.
+func databaseOf(t *testing.T, s SQLite, resource string) *clientv3.Client {
 	t.Helper()
 	endpoint := s.Flags()["etcd-servers"]
 	for override := range strings.SplitSeq(s.Flags()["etcd-servers-overrides"], ",") {
@@ -68,28 +68,28 @@ func count(t *testing.T, c *clientv3.Client, key string) int64 {
 
 func TestLeasesAndEventsAreNotWrittenToTheDisk(t *testing.T) {
 	dir := t.TempDir()
-	s, stop := start(t, dir)
+	s, stop := serve(t, dir)
 	resources := map[string]bool{"/pods": true, "coordination.k8s.io/leases": false, "/events": false, "events.k8s.io/events": false}
 	for resource := range resources {
-		create(t, client(t, s, resource), "/registry/"+resource)
+		create(t, databaseOf(t, s, resource), "/registry/"+resource)
 	}
 	stop()
-	if err := os.RemoveAll(s.Sockets); err != nil { // as a boot does
+	if err := os.RemoveAll(s.Volatile); err != nil { // as a boot does
 		t.Fatal(err)
 	}
-	s, stop = start(t, dir)
+	s, stop = serve(t, dir)
 	defer stop()
 	for resource, kept := range resources {
-		if got := count(t, client(t, s, resource), "/registry/"+resource); (got == 1) != kept {
+		if got := count(t, databaseOf(t, s, resource), "/registry/"+resource); (got == 1) != kept {
 			t.Errorf("%s: %d objects after a boot, kept is to be %v", resource, got, kept)
 		}
 	}
 }
 
 func TestOthersCannotReadTheDatabases(t *testing.T) {
-	s, stop := start(t, t.TempDir())
+	s, stop := serve(t, t.TempDir())
 	defer stop()
-	for _, dir := range []string{filepath.Dir(s.Path), s.Sockets} {
+	for _, dir := range []string{filepath.Dir(s.Path), s.Volatile} {
 		info, err := os.Stat(dir)
 		if err != nil {
 			t.Fatal(err)

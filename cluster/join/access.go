@@ -134,7 +134,7 @@ func (a Access) Ask(ctx context.Context, key crypto.Signer) (ca *x509.Certificat
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
-	client := httpClient(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13,
+	client := httpClient(&tls.Config{RootCAs: roots, ServerName: ServerName, MinVersion: tls.VersionTLS13,
 		// The server names the authorities of its own clients, and this is none
 		// of theirs: without being told to, TLS would send no certificate.
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil },

@@ -23,7 +23,7 @@ import (
 
 // ErrRefused is wrapped by errors that asking again does not mend: a person
 // has to do something.
-var ErrRefused = errors.New("the server refused this node")
+var ErrRefused = errors.New("the server refused this machine")
 
 const requestTimeout = 20 * time.Second
 
@@ -58,7 +58,7 @@ func fetchCA(ctx context.Context, server string) (*x509.Certificate, error) {
 	return certificates[0], nil
 }
 
-// Client is a node that asks for its certificates.
+// Client is a machine that asks a server.
 type Client struct {
 	Server string // URL
 	CA     []byte // PEM
@@ -71,12 +71,11 @@ func (c Client) Join(ctx context.Context, name string, addresses []string, key c
 	if err != nil {
 		return Response{}, err
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(c.CA) {
-		return Response{}, errors.New("the CA's certificate cannot be read")
+	client, err := c.http()
+	if err != nil {
+		return Response{}, err
 	}
-	return post[Response](ctx, httpClient(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}),
-		c.Server, nodesPath, c.Token, Request{Name: name, Addresses: addresses, CSR: csr})
+	return post[Response](ctx, client, c.Server, nodesPath, c.Token, Request{Name: name, Addresses: addresses, CSR: csr})
 }
 
 // newCSR is a signing request for a key in PEM form.
@@ -86,6 +85,23 @@ func newCSR(name string, key crypto.Signer) (string, error) {
 		return "", err
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: csrType, Bytes: csr})), nil
+}
+
+// get asks and returns the answer.
+func get[Answer any](ctx context.Context, client *http.Client, server, path string) (Answer, error) {
+	var answer Answer
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(server, "/")+path, nil)
+	if err != nil {
+		return answer, err
+	}
+	told, err := do(client, request)
+	if err != nil {
+		return answer, err
+	}
+	if err := json.Unmarshal(told, &answer); err != nil {
+		return answer, fmt.Errorf("what %s answers cannot be read: %w", server, err)
+	}
+	return answer, nil
 }
 
 // post sends a question, with a token if there is one, and returns the answer.

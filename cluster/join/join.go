@@ -42,8 +42,8 @@ type Request struct {
 
 // check returns the request's certificate signing request once all of it holds.
 func (r Request) check() (*x509.CertificateRequest, error) {
-	if msgs := validation.IsDNS1123Subdomain(r.Name); len(msgs) > 0 {
-		return nil, fmt.Errorf("the node's name %.64q: %s", r.Name, strings.Join(msgs, "; "))
+	if err := checkName(r.Name); err != nil {
+		return nil, err
 	}
 	if len(r.Addresses) == 0 || len(r.Addresses) > mostAddresses {
 		return nil, fmt.Errorf("the node has %d addresses: 1 to %d belong here", len(r.Addresses), mostAddresses)
@@ -52,6 +52,19 @@ func (r Request) check() (*x509.CertificateRequest, error) {
 		return nil, fmt.Errorf("%.64q is no IP address", r.Addresses[i])
 	}
 	return parseCSR(r.CSR)
+}
+
+// checkName refuses names that no machine can have. Names of the API server are
+// among them: certificates of nodes carry their name, and are signed by the
+// authority of the servers.
+func checkName(name string) error {
+	if msgs := validation.IsDNS1123Subdomain(name); len(msgs) > 0 {
+		return fmt.Errorf("the node's name %.64q: %s", name, strings.Join(msgs, "; "))
+	}
+	if first, _, _ := strings.Cut(name, "."); first == "kubernetes" || first == "localhost" {
+		return fmt.Errorf("the node's name %q is one of the API server: use another", name)
+	}
+	return nil
 }
 
 // Response is what a node gets: PEM certificates for its key, and what it must

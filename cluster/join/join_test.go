@@ -42,8 +42,10 @@ func newCluster(t *testing.T) *cluster {
 	keys := SecretKeys{Client: fake.NewClientset()}
 	c.server = &Server{
 		ServerCA: authority("server-ca"), ClientCA: authority("client-ca"), Now: time.Now,
-		Cluster: func() Response { return Response{ClusterDomain: "cluster.local"} },
-		Tokens:  func() ([]jointoken.Token, error) { return []jointoken.Token{c.token}, nil },
+		Cluster: func() Response {
+			return Response{ClusterDomain: "cluster.local", ServiceCIDR: "10.43.0.0/16", Servers: []string{"192.0.2.1:6443", "192.0.2.2:6443"}}
+		},
+		Tokens: func() ([]Token, error) { return []Token{known(c.token)}, nil },
 		Keys: func() Keys {
 			if !c.ready {
 				return nil
@@ -53,7 +55,7 @@ func newCluster(t *testing.T) *cluster {
 	}
 	c.token = jointoken.New(c.server.ServerCA.Digest(), jointoken.Agent)
 	dir := t.TempDir()
-	if err := c.server.ServerCA.Issue(dir, "serving", pki.Subject{Name: "s", Hosts: []string{"127.0.0.1"}}, time.Now()); err != nil {
+	if err := c.server.ServerCA.Issue(dir, "serving", pki.Subject{Name: "s", Hosts: []string{ServerName}}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "serving.crt"), filepath.Join(dir, "serving.key"))
@@ -68,6 +70,9 @@ func newCluster(t *testing.T) *cluster {
 	t.Cleanup(c.http.Close)
 	return c
 }
+
+// known is what a cluster knows of a token.
+func known(t jointoken.Token) Token { return Token{ID: t.Role, Role: t.Role, digest: secretDigest(t)} }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {
 	t.Helper()
@@ -196,12 +201,13 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	client := c.http.Client()
 	client.Transport.(*http.Transport).TLSClientConfig.InsecureSkipVerify = true
 	for name, body := range map[string]string{
-		"no JSON":       "{",
-		"no CSR":        `{"name":"a","addresses":["192.0.2.1"],"csr":""}`,
-		"a bad name":    `{"name":"../../etc","addresses":["192.0.2.1"],"csr":""}`,
-		"no address":    `{"name":"a","addresses":[],"csr":""}`,
-		"a bad address": `{"name":"a","addresses":["kubernetes.default"],"csr":""}`,
-		"too much":      `{"name":"` + strings.Repeat("a", largestMessage) + `"}`,
+		"no JSON":        "{",
+		"no CSR":         `{"name":"a","addresses":["192.0.2.1"],"csr":""}`,
+		"a bad name":     `{"name":"../../etc","addresses":["192.0.2.1"],"csr":""}`,
+		"no address":     `{"name":"a","addresses":[],"csr":""}`,
+		"the API's name": `{"name":"kubernetes.default.svc","addresses":["192.0.2.1"],"csr":""}`,
+		"a bad address":  `{"name":"a","addresses":["kubernetes.default"],"csr":""}`,
+		"too much":       `{"name":"` + strings.Repeat("a", largestMessage) + `"}`,
 	} {
 		answer, err := client.Post(c.http.URL+nodesPath, "application/json", strings.NewReader(body))
 		if err != nil {
@@ -210,6 +216,16 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		answer.Body.Close()
 		if answer.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: status %d", name, answer.StatusCode)
+		}
+	}
+}
+
+func TestAnAddressOfServicesIsNoNodes(t *testing.T) {
+	c := newCluster(t)
+	client := Client{Server: c.http.URL, CA: c.server.ServerCA.PEM(), Token: c.token.String()}
+	for _, address := range []string{"10.43.0.1", "::ffff:10.43.0.1"} {
+		if _, err := client.Join(t.Context(), "shop-17", []string{address}, newKey(t)); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "Services") {
+			t.Errorf("%s: %v", address, err)
 		}
 	}
 }

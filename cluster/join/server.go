@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,8 +29,8 @@ type Keys interface {
 // Server answers machines that join.
 type Server struct {
 	ServerCA, ClientCA *pki.Authority
-	// Tokens returns those that are valid now.
-	Tokens func() ([]jointoken.Token, error)
+	// Tokens returns those that the cluster knows, expired ones included.
+	Tokens func() ([]Token, error)
 	// Keys returns nil while the API server does not answer yet.
 	Keys func() Keys
 	// Cluster returns what every node is told; the certificates are left
@@ -35,6 +38,11 @@ type Server struct {
 	Cluster func() Response
 	// AccessKeys are of persons who may have all rights.
 	AccessKeys []nodeconfig.AccessKey
+	// Members is the datastore if other servers can join, or else nil.
+	Members Members
+	// ServerKeys returns what other servers are told. It is asked only if there
+	// can be any.
+	ServerKeys func() (ServerKeys, error)
 	Now        func() time.Time
 }
 
@@ -47,6 +55,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.nodes(w, r)
 	case r.URL.Path == accessPath && r.Method == http.MethodPost:
 		s.access(w, r)
+	case r.URL.Path == serversPath && r.Method == http.MethodGet:
+		s.servers(w, r)
+	case r.URL.Path == keysPath && r.Method == http.MethodPost:
+		s.serverKeys(w, r)
+	case r.URL.Path == membersPath && r.Method == http.MethodPost:
+		s.members(w, r)
 	default:
 		refuse(w, http.StatusNotFound, "there is nothing here")
 	}
@@ -67,10 +81,13 @@ func (s *Server) nodes(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	if err := s.checkAddresses(request.Addresses); err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
 	keys := s.Keys()
 	if keys == nil {
-		w.Header().Set("Retry-After", "1")
-		refuse(w, http.StatusServiceUnavailable, "the API server is starting")
+		starting(w)
 		return
 	}
 	switch err := s.admit(r.Context(), keys, request.Name, keyDigest(csr), bearer(r)); {
@@ -92,6 +109,21 @@ func (s *Server) nodes(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, response)
 }
 
+// checkAddresses refuses those of Services: at one of them Pods find the API
+// server, and believe who has a certificate for it.
+func (s *Server) checkAddresses(addresses []string) error {
+	services, err := netip.ParsePrefix(s.Cluster().ServiceCIDR)
+	if err != nil {
+		return nil // there are no Services
+	}
+	for _, text := range addresses {
+		if address, err := netip.ParseAddr(text); err == nil && services.Contains(address.Unmap()) {
+			return fmt.Errorf("the node's address %s is among those of Services, %s", text, services)
+		}
+	}
+	return nil
+}
+
 // errRefused is wrapped by the reasons why a node is not let in.
 var errRefused = errors.New("refused")
 
@@ -109,7 +141,7 @@ func (s *Server) admit(ctx context.Context, keys Keys, name, key, bearer string)
 	if bound == key {
 		return nil
 	}
-	if err := s.checkToken(bearer); err != nil {
+	if err := s.checkToken(bearer, jointoken.Agent, jointoken.Server); err != nil {
 		return err
 	}
 	if bound == "" {
@@ -124,7 +156,8 @@ func (s *Server) admit(ctx context.Context, keys Keys, name, key, bearer string)
 	return nil
 }
 
-func (s *Server) checkToken(bearer string) error {
+// checkToken looks whether a token is valid and its role is one of those named.
+func (s *Server) checkToken(bearer string, roles ...string) error {
 	if bearer == "" {
 		return refusal("the server does not know this node's key yet: joining needs a token")
 	}
@@ -132,16 +165,23 @@ func (s *Server) checkToken(bearer string) error {
 	if err != nil {
 		return refusal(err.Error())
 	}
-	valid, err := s.Tokens()
+	known, err := s.Tokens()
 	if err != nil {
 		return err
 	}
-	found := false
-	for _, t := range valid { // all of them, for the time to tell nothing
-		found = t.Matches(given) || found
+	var found *Token
+	for i, t := range known { // all of them, for the time to tell nothing
+		if t.matches(given) {
+			found = &known[i]
+		}
 	}
-	if !found {
+	switch {
+	case found == nil:
 		return refusal("the token is not valid in this cluster: `skerry token list` on a server shows those that are")
+	case found.Expired(s.Now()):
+		return refusal("the token has expired at " + found.Expires.Format(time.RFC3339) + ": `skerry token create` on a server makes another")
+	case !slices.Contains(roles, given.Role):
+		return refusal("the token is one for role " + given.Role + ": `skerry token --role server` on a server prints one with which machines become servers")
 	}
 	return nil
 }
@@ -181,6 +221,11 @@ func decode[Question any](w http.ResponseWriter, r *http.Request) (Question, boo
 		return question, false
 	}
 	return question, true
+}
+
+func starting(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "1")
+	refuse(w, http.StatusServiceUnavailable, "the API server is starting")
 }
 
 func refuse(w http.ResponseWriter, status int, why string) { answer(w, status, failure{Error: why}) }

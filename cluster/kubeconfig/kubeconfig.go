@@ -20,6 +20,7 @@ import (
 // they change.
 type File struct {
 	Server           string // URL
+	ServerName       string // in the server's certificate, if it is not the URL's
 	CA               string // file with the authorities of the server
 	Certificate, Key string // files of the client
 }
@@ -27,7 +28,7 @@ type File struct {
 // Write makes the file, readable by its owner only.
 func (f File) Write(path string) error {
 	return write(path,
-		&clientcmdapi.Cluster{Server: f.Server, CertificateAuthority: f.CA},
+		&clientcmdapi.Cluster{Server: f.Server, TLSServerName: f.ServerName, CertificateAuthority: f.CA},
 		&clientcmdapi.AuthInfo{ClientCertificate: f.Certificate, ClientKey: f.Key})
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/cluster/atomicfile"
+	"github.com/skerry-os/skerry/cluster/certificates"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
@@ -74,7 +75,7 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 			pause = lastPause
 		}
 		if pause >= lastPause/4 { // a server that starts at the same time takes a while
-			slog.Warn("joining the cluster", "server", n.serverURL(), "error", err)
+			slog.Warn("joining the cluster", "servers", n.knownServers(), "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -83,14 +84,6 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 		}
 		pause = min(pause*3/2, lastPause)
 	}
-}
-
-// serverURL is the server that the node and its programs ask.
-func (n *Node) serverURL() string {
-	if n.Role == config.Server {
-		return fmt.Sprintf("https://127.0.0.1:%d", config.Port)
-	}
-	return strings.TrimSuffix(n.Server, "/")
 }
 
 func (n *Node) ask(ctx context.Context, key crypto.Signer) (*join.Response, error) {
@@ -102,7 +95,7 @@ func (n *Node) ask(ctx context.Context, key crypto.Signer) (*join.Response, erro
 	if err != nil {
 		return nil, err
 	}
-	response, err := join.Client{Server: n.serverURL(), CA: ca, Token: given}.Join(ctx, n.NodeName, []string{n.NodeIP}, key)
+	response, err := join.Client{Server: serverURL, CA: ca, Token: given}.Join(ctx, n.NodeName, []string{n.NodeIP}, key)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +104,7 @@ func (n *Node) ask(ctx context.Context, key crypto.Signer) (*join.Response, erro
 
 // token is what the node joins with; on a server it is the server's own.
 func (n *Node) token() (string, error) {
-	if n.Role == config.Server && n.Server == "" {
+	if n.Role == config.Server {
 		contents, err := os.ReadFile(n.JoinTokenFile(jointoken.Server))
 		return strings.TrimSpace(string(contents)), err
 	}
@@ -120,7 +113,7 @@ func (n *Node) token() (string, error) {
 
 // serverCA is the CA that the node believes. It learns it once, by its token.
 func (n *Node) serverCA(ctx context.Context, given string) ([]byte, error) {
-	if n.Role == config.Server && n.Server == "" {
+	if n.Role == config.Server {
 		ca, err := os.ReadFile(n.ServerDir("tls", "server-ca.crt"))
 		if err != nil {
 			return nil, err
@@ -138,7 +131,7 @@ func (n *Node) serverCA(ctx context.Context, given string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", join.ErrRefused, err)
 	}
-	if ca, err = join.FetchCA(ctx, n.serverURL(), parsed); err != nil {
+	if ca, err = join.FetchCA(ctx, serverURL, parsed); err != nil {
 		return nil, err
 	}
 	return ca, atomicfile.Write(n.serverCAFile(), ca, 0o644)
@@ -156,7 +149,7 @@ func (n *Node) writeMembership(r *join.Response) error {
 		}
 	}
 	for name, path := range map[string]string{"kubelet": n.nodeKubeconfig(), "proxy": n.proxyKubeconfig()} {
-		file := kubeconfig.File{Server: n.serverURL(), CA: n.serverCAFile(), Certificate: n.run(name + ".crt"), Key: n.runKeyFile()}
+		file := kubeconfig.File{Server: serverURL, ServerName: join.ServerName, CA: n.serverCAFile(), Certificate: n.run(name + ".crt"), Key: n.runKeyFile()}
 		if err := file.Write(path); err != nil {
 			return err
 		}
@@ -184,10 +177,14 @@ func (n *Node) keptMembership() *join.Response {
 	return &kept
 }
 
-// renew asks for new certificates when it is time. The components read the
+// renew asks for new certificates when it is time or somebody asks. The components read the
 // files again by themselves.
-func (n *Node) renew(ctx context.Context) {
-	pki.Renew(ctx, func() error {
+func (n *Node) renew(ctx context.Context) error {
+	asked, err := certificates.Requests(ctx, n.Config)
+	if err != nil {
+		return err
+	}
+	pki.Renew(ctx, asked, func() error {
 		key, err := pki.LoadOrMakeKey(n.keyFile())
 		if err != nil {
 			return err
@@ -198,4 +195,5 @@ func (n *Node) renew(ctx context.Context) {
 		}
 		return n.writeMembership(response)
 	})
+	return nil
 }

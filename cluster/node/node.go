@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/skerry-os/skerry/cluster/addons"
+	"github.com/skerry-os/skerry/cluster/balancer"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/container"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
@@ -25,7 +26,6 @@ import (
 	"github.com/skerry-os/skerry/cluster/network"
 	"github.com/skerry-os/skerry/cluster/networkpolicy"
 	"github.com/skerry-os/skerry/cluster/process"
-	"github.com/skerry-os/skerry/cluster/tunnel"
 )
 
 // stopTimeout is how long the components may take to stop.
@@ -36,17 +36,26 @@ type Node struct {
 	*config.Config
 	// Progress is told what the node is doing.
 	Progress func(step string)
+
+	balancer *balancer.Balancer
 }
 
 // Run joins the cluster and runs Pods until ctx ends or a part fails. The Pods
 // go on without it.
-func (n *Node) Run(ctx context.Context) error {
-	if err := prepareKernel(ctx); err != nil {
+func (n *Node) Run(parent context.Context) error {
+	if err := prepareKernel(parent); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(parent)
+	if err := n.runBalancer(ctx, group); err != nil {
 		return err
 	}
 	membership, err := n.join(ctx)
-	if err != nil || ctx.Err() != nil {
+	if err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return process.Bounded(parent, stopTimeout, group.Wait)
 	}
 	if err := n.writeKubeletConfig(membership); err != nil {
 		return err
@@ -59,9 +68,8 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	parent := ctx
-	group, ctx := errgroup.WithContext(parent)
-	group.Go(func() error { n.renew(ctx); return nil })
+	group.Go(func() error { return n.renew(ctx) })
+	group.Go(func() error { return n.followServers(ctx, membership.Servers) })
 	group.Go(func() error { return n.runKubelet(ctx) })
 	group.Go(func() error { return kube.Proxy(ctx, n.proxyFlags(membership)) })
 	group.Go(func() error {
@@ -78,14 +86,6 @@ func (n *Node) Run(ctx context.Context) error {
 	if membership.LocalStorage {
 		// As the node itself: an admission policy holds each to its own volumes.
 		group.Go(func() error { return localstorage.Run(ctx, nodeClient, n.NodeName, n.AgentDir("storage")) })
-	}
-	if n.Role == config.Agent { // a server is beside its own kubelet
-		group.Go(func() error {
-			return tunnel.Node{
-				Server: n.serverURL(), CA: n.serverCAFile(), Certificate: n.run("kubelet.crt"), Key: n.runKeyFile(),
-				Kubelet: "127.0.0.1:10250",
-			}.Run(ctx)
-		})
 	}
 	return process.Bounded(parent, stopTimeout, group.Wait)
 }

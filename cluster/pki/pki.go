@@ -120,10 +120,11 @@ type Subject struct {
 	Name   string   // common name: the user, or the host
 	Groups []string // organizations: the user's groups
 	Hosts  []string // names and addresses of a server; none for a client
+	Peer   bool     // a server that is a client of others of its kind
 }
 
 // Sign certifies a public key. A subject with hosts gets a server's
-// certificate, one without a client's.
+// certificate, one without a client's, and a peer one that is good for both.
 func (a *Authority) Sign(s Subject, public crypto.PublicKey, now time.Time) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
@@ -140,6 +141,9 @@ func (a *Authority) Sign(s Subject, public crypto.PublicKey, now time.Time) (*x5
 	}
 	if len(s.Hosts) > 0 {
 		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	}
+	if s.Peer {
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	}
 	for _, host := range s.Hosts {
 		if ip := net.ParseIP(host); ip != nil {

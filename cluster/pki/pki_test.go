@@ -129,6 +129,21 @@ func TestAServersCertificateNamesItsHostsAndNoClientsDo(t *testing.T) {
 	}
 }
 
+func TestAPeerIsServerAndClient(t *testing.T) {
+	dir := t.TempDir()
+	a := authority(t, dir)
+	if err := a.Issue(dir, "peer", Subject{Name: "a", Hosts: []string{"192.0.2.1"}, Peer: true}, now); err != nil {
+		t.Fatal(err)
+	}
+	for _, purpose := range []string{"sslserver", "sslclient"} {
+		out, err := exec.Command("openssl", "verify", "-x509_strict", "-attime", "1772366400", "-purpose", purpose,
+			"-CAfile", filepath.Join(dir, "test-ca.crt"), filepath.Join(dir, "peer.crt")).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", purpose, err, out)
+		}
+	}
+}
+
 // A clock that is behind must not find a certificate not yet valid, and none
 // may begin before the authority that signed it.
 func TestValidityBeginsInThePast(t *testing.T) {

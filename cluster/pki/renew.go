@@ -11,14 +11,16 @@ import (
 const renewRetry = time.Hour
 
 // Renew calls renew at two thirds of the life of certificates that were made
-// just now, and of those that it made, until ctx ends.
-func Renew(ctx context.Context, renew func() error) {
+// just now, and of those that it made, until ctx ends, and whenever somebody
+// asks for it.
+func Renew(ctx context.Context, asked <-chan struct{}, renew func() error) {
 	const age = CertificateLife * 2 / 3
 	pause := age
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-asked:
 		case <-time.After(pause):
 		}
 		pause = age

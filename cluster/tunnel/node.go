@@ -16,7 +16,9 @@ import (
 
 	"github.com/hashicorp/yamux"
 
+	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/restart"
+	"github.com/skerry-os/skerry/cluster/splice"
 )
 
 // Node is the end of a tunnel on a node.
@@ -72,7 +74,7 @@ func (n Node) serve(ctx context.Context, stream net.Conn) {
 		stream.Close()
 		return
 	}
-	splice(stream, kubelet)
+	splice.Both(stream, kubelet)
 }
 
 // connect asks the server for a tunnel.
@@ -95,7 +97,7 @@ func (n Node) connect(ctx context.Context) (net.Conn, error) {
 	}
 	dialer := tls.Dialer{
 		NetDialer: &net.Dialer{Timeout: dialTimeout},
-		Config:    &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12},
+		Config:    &tls.Config{RootCAs: roots, ServerName: join.ServerName, Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12},
 	}
 	connection, err := dialer.DialContext(ctx, "tcp", server.Host)
 	if err != nil {

@@ -10,7 +10,6 @@ package tunnel
 import (
 	"errors"
 	"io"
-	"net"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -32,28 +31,6 @@ func settings() *yamux.Config {
 	config.ConnectionWriteTimeout = writeTimeout
 	config.LogOutput = io.Discard // what matters comes back as an error
 	return config
-}
-
-// splice copies both ways until either side ends.
-func splice(a, b net.Conn) {
-	done := make(chan struct{}, 2)
-	one := func(to, from net.Conn) {
-		io.Copy(to, from)
-		// The other direction may still have something to say, as after a
-		// request that ends its own.
-		if half, ok := to.(interface{ CloseWrite() error }); ok {
-			half.CloseWrite()
-		} else {
-			to.Close()
-		}
-		done <- struct{}{}
-	}
-	go one(a, b)
-	go one(b, a)
-	<-done
-	<-done
-	a.Close()
-	b.Close()
 }
 
 // errNotConnected is wrapped when a node has no tunnel.

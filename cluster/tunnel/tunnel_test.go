@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/pki"
 )
 
@@ -35,7 +36,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := serverCA.Issue(w.dir, "serving", pki.Subject{Name: "s", Hosts: []string{"127.0.0.1"}}, time.Now()); err != nil {
+	if err := serverCA.Issue(w.dir, "serving", pki.Subject{Name: "s", Hosts: []string{join.ServerName}}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	pair, err := tls.LoadX509KeyPair(filepath.Join(w.dir, "serving.crt"), filepath.Join(w.dir, "serving.key"))

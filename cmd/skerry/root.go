@@ -30,7 +30,7 @@ func run(ctx context.Context, args []string) error {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serverCommand(), agentCommand(), runCommand(), kubectlCommand(), ctrCommand(), tokenCommand(), kubeconfigCommand(), keyCommand(),
+	root.AddCommand(serverCommand(), agentCommand(), runCommand(), kubectlCommand(), ctrCommand(), tokenCommand(), kubeconfigCommand(), keyCommand(), snapshotCommand(), certificateCommand(),
 		partCommand(cluster.NodePart, runNode), partCommand(cluster.ContainerdPart, container.Run))
 	root.SetArgs(args)
 	return root.ExecuteContext(ctx)

@@ -96,7 +96,10 @@ func nodeFlags(flags *pflag.FlagSet, c *config.Config) {
 }
 
 func serverFlags(flags *pflag.FlagSet, c *config.Config) {
-	flags.StringVar(&c.Datastore, "datastore", c.Datastore, "where the cluster's state is kept: sqlite")
+	flags.StringVar(&c.Datastore, "datastore", c.Datastore, "where the cluster's state is kept: sqlite for a single server, etcd for several (default: sqlite, and etcd with --cluster-init or --server)")
+	flags.BoolVar(&c.ClusterInit, "cluster-init", false, "begin a cluster that other servers will join: implies --datastore etcd")
+	flags.DurationVar(&c.SnapshotInterval, "snapshot-interval", c.SnapshotInterval, "how often a snapshot of the datastore is taken; 0 for never")
+	flags.IntVar(&c.SnapshotKeep, "snapshot-keep", c.SnapshotKeep, "how many of these snapshots are kept")
 	flags.BoolVar(&c.DisableAgent, "disable-agent", false, "run no node beside the control plane")
 	flags.StringSliceVar(&c.Disable, "disable", nil, "leave out "+strings.Join(config.Batteries, ", "))
 	flags.StringSliceVar(&c.TLSSAN, "tls-san", nil, "more names and addresses in the API server's certificate")

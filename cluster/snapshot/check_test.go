@@ -1,0 +1,85 @@
+package snapshot
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/skerry-os/skerry/cluster/datastore"
+)
+
+func TestADamagedOrLostDatastoreIsNotReplacedByAnEmptyOne(t *testing.T) {
+	s := stores(t)[0]
+	database := datastore.SQLiteFile(s.dir)
+	s.while(t, func(c *clientv3.Client) {
+		for i := range 200 {
+			put(t, c, "/registry/key-"+strings.Repeat("x", i), strings.Repeat("value", 100))
+		}
+	})
+	good, err := os.ReadFile(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := append([]byte{}, good...)
+	for i := range torn[:len(torn)/2] {
+		if i >= 4096 {
+			torn[i] = 0xff
+		}
+	}
+	overwritten := append([]byte("not a database"), good[14:]...)
+	check := func(joins bool) error { return Check(t.Context(), s.dir, joins) }
+
+	for _, snapshots := range []bool{false, true} {
+		if snapshots {
+			if err := os.WriteFile(database, good, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s.while(t, func(*clientv3.Client) { s.save(t, filepath.Join(s.dir, Folder), noon) })
+		}
+		help := "There is no snapshot in"
+		if snapshots {
+			help = "--latest` brings back the state of 2026-03-01T12:00:00Z"
+		}
+		for name, test := range map[string]struct {
+			contents []byte
+			want     error
+		}{
+			"whole":       {good, nil},
+			"torn":        {torn, datastore.ErrDamaged},
+			"overwritten": {overwritten, datastore.ErrDamaged},
+			"cut":         {good[:len(good)/2], datastore.ErrDamaged},
+			"empty":       {nil, ErrGone},
+		} {
+			if err := os.WriteFile(database, test.contents, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			want := test.want
+			if want == ErrGone && !snapshots {
+				want = nil // a first start that was cut off
+			}
+			err := check(false)
+			if !errors.Is(err, want) || want != nil && !strings.Contains(err.Error(), help) {
+				t.Errorf("%s, snapshots %v: %v", name, snapshots, err)
+			}
+			if now, _ := os.ReadFile(database); string(now) != string(test.contents) {
+				t.Errorf("%s: the file was changed", name)
+			}
+		}
+	}
+	if err := os.RemoveAll(filepath.Dir(database)); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(false); !errors.Is(err, ErrGone) {
+		t.Errorf("the folder is gone: %v", err)
+	}
+	if err := check(true); err != nil {
+		t.Errorf("a server that joins others: %v", err)
+	}
+	if err := Check(t.Context(), filepath.Join(t.TempDir(), "server"), false); err != nil {
+		t.Errorf("a new server: %v", err)
+	}
+}
