@@ -41,8 +41,8 @@ test-system: build test-rootful ## build images and boot them under QEMU
 
 # Mounts, network interfaces and containers of namespaces of their own.
 test-rootful: ## run the tests that need root, if this is root
-	@if [ "$$(id -u)" -eq 0 ]; then $(GO) test -tags rootful,netns ./agent/mount ./agent/network ./imageseed/node; \
-	else echo "not root: the tests of mount, network and imageseed/node that need it are left out"; fi
+	@if [ "$$(id -u)" -eq 0 ]; then $(GO) test -tags rootful,netns ./agent/mount ./agent/network ./cluster/datastore ./imageseed/node; \
+	else echo "not root: the tests of mount, network, datastore and imageseed/node that need it are left out"; fi
 
 soak: build ## run the long tests: many power cuts in a row, the cluster on arm64
 	$(GO) test -tags system,soak -timeout 150m -v -run 'TestMany|ForArm64' ./tests

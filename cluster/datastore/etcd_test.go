@@ -286,3 +286,41 @@ func TestAMemberOfAnotherAuthorityIsNotBelieved(t *testing.T) {
 		t.Error("it does not end")
 	}
 }
+
+// Servers that are started at once ask again and again, while etcd drops a
+// change of its members that comes during another.
+func TestServersThatJoinAtOnceAllGetAVote(t *testing.T) {
+	ca, dir := newCA(t)
+	first := start(t, member(t, ca, dir, "m0"))
+	type joined struct {
+		*running
+		ready chan struct{}
+	}
+	var others []joined
+	for i := range 2 {
+		e := member(t, ca, dir, fmt.Sprintf("m%d", i+1))
+		e.Join = func(ctx context.Context) ([]string, error) {
+			for {
+				peers, err := first.Admit(ctx, e.Name, e.Peer)
+				if err == nil || ctx.Err() != nil {
+					return peers, err
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		r, ready := begin(t, e)
+		others = append(others, joined{r, ready})
+	}
+	for _, other := range others {
+		select {
+		case <-other.ready:
+		case err := <-other.ended:
+			t.Fatalf("%s ended: %v", other.Name, err)
+		case <-time.After(waitTime):
+			t.Fatalf("%s has no vote", other.Name)
+		}
+	}
+	if got := votes(t, first.Etcd); len(got) != 3 {
+		t.Errorf("votes of %v", got)
+	}
+}

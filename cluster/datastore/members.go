@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
+	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
 )
 
 // Member is a server that keeps the database.
@@ -26,6 +27,8 @@ type Member struct {
 var (
 	// ErrNotServing is returned while the member has not started.
 	ErrNotServing = errors.New("etcd is starting")
+	// ErrJoining is returned while another server joins.
+	ErrJoining = errors.New("another server is joining: one can at a time")
 	// ErrRunning is wrapped when a name is asked for that a running server has.
 	ErrRunning = errors.New("a server of this name is running")
 )
@@ -41,7 +44,9 @@ const (
 	defragmentEvery = time.Hour
 	defragmentFrom  = 64 << 20
 	dialTimeout     = 3 * time.Second
-	changeTimeout   = 30 * time.Second
+	// changeTimeout ends the wait for a change of the members: raft drops one
+	// without a word while another is under way.
+	changeTimeout = 10 * time.Second
 )
 
 // Members are all members, whether they run or not.
@@ -82,6 +87,11 @@ func (e *Etcd) Admit(ctx context.Context, name, peerAddress string) ([]string, e
 				return nil, fmt.Errorf("remove the earlier server %s: %w", m.Name, err)
 			}
 		}
+	}
+	if slices.ContainsFunc(members, func(m *membership.Member) bool {
+		return m.IsLearner && address(m.PeerURLs) != peerAddress && m.Name != name
+	}) {
+		return nil, ErrJoining
 	}
 	now := time.Now()
 	urls := types.URLs{peerURL(peerAddress)}
@@ -147,13 +157,15 @@ func (e *Etcd) maintain(ctx context.Context, server *etcdserver.EtcdServer) {
 		if !moved {
 			moved = e.tellAddress(ctx, server)
 		}
+		limited, cancel := context.WithTimeout(ctx, changeTimeout)
 		if server.Leader() == server.MemberID() {
-			promote(ctx, server, unused)
+			promote(limited, server, unused)
 		}
 		if time.Since(defragmented) > defragmentEvery {
 			defragmented = time.Now()
-			tidy(ctx, server)
+			tidy(limited, server)
 		}
+		cancel()
 		select {
 		case <-ctx.Done():
 			return
@@ -200,9 +212,12 @@ func promote(ctx context.Context, server *etcdserver.EtcdServer, unused map[type
 			}
 			continue
 		}
-		if _, err := server.PromoteMember(ctx, uint64(m.ID)); err == nil {
+		switch _, err := server.PromoteMember(ctx, uint64(m.ID)); {
+		case err == nil:
 			slog.Info("a server has caught up and has a vote", "name", m.Name)
-		} // else it has not caught up yet
+		case !errors.Is(err, etcderrors.ErrLearnerNotReady) && !errors.Is(err, context.Canceled):
+			slog.Warn("a server has no vote yet", "name", m.Name, "error", err)
+		}
 	}
 }
 

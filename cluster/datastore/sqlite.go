@@ -149,7 +149,7 @@ func (d database) run(ctx context.Context, ready func()) error {
 		grpc.MaxRecvMsgSize(largestRequest),
 		grpc.MaxSendMsgSize(1<<31-1),
 	)
-	server.New(backend, "unix", notifyInterval, emulatedVersion).Register(grpcServer)
+	server.New(verified{backend}, "unix", notifyInterval, emulatedVersion).Register(grpcServer)
 	stop := context.AfterFunc(ctx, func() {
 		forced := time.AfterFunc(stopTimeout, grpcServer.Stop)
 		defer forced.Stop()

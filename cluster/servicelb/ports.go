@@ -24,11 +24,12 @@ type ports map[port]string
 // of them would take over the cluster, or cut it off.
 func reserved() ports {
 	return ports{
-		{corev1.ProtocolTCP, config.Port}: "the API server",
-		{corev1.ProtocolTCP, 10250}:       "the kubelet",
-		{corev1.ProtocolUDP, 8472}:        "the nodes' network (VXLAN)",
-		{corev1.ProtocolUDP, 51820}:       "the nodes' network (WireGuard)",
-		{corev1.ProtocolUDP, 51821}:       "the nodes' network (WireGuard)",
+		{corev1.ProtocolTCP, config.Port}:     "the API server",
+		{corev1.ProtocolTCP, config.PeerPort}: "the servers' etcd",
+		{corev1.ProtocolTCP, 10250}:           "the kubelet",
+		{corev1.ProtocolUDP, 8472}:            "the nodes' network (VXLAN)",
+		{corev1.ProtocolUDP, 51820}:           "the nodes' network (WireGuard)",
+		{corev1.ProtocolUDP, 51821}:           "the nodes' network (WireGuard)",
 	}
 }
 

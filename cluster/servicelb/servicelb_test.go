@@ -100,7 +100,7 @@ func TestAPortBelongsToTheOldestServiceAndNeverToOneThatTheClusterNeeds(t *testi
 	if why := taken.claim(udp); why != "" {
 		t.Errorf("the same port of UDP: %s", why)
 	}
-	for _, p := range []int32{6443, 10250} {
+	for _, p := range []int32{6443, 2380, 10250} {
 		if why := taken.claim(service("thief", 99, p)); why == "" {
 			t.Errorf("port %d was given away", p)
 		}
