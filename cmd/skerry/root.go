@@ -31,6 +31,7 @@ func run(ctx context.Context, args []string) error {
 		SilenceErrors: true,
 	}
 	root.AddCommand(serverCommand(), agentCommand(), runCommand(), kubectlCommand(), tokenCommand(), kubeconfigCommand(), keyCommand(),
+		checkConfigCommand(),
 		partCommand(cluster.NodePart, runNode), partCommand(cluster.ContainerdPart, container.Run))
 	root.SetArgs(args)
 	return root.ExecuteContext(ctx)
