@@ -91,14 +91,7 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 	if b.Output == "" {
 		b.Output = "."
 	}
-	dir, err := cacheDir(b.Cache)
-	if err != nil {
-		return nil, err
-	}
-	if b.cache, err = cache.Open(dir); err != nil {
-		return nil, err
-	}
-	release, err := b.cache.Use(ctx)
+	release, err := b.openCache(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +104,7 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 	err = p.Run(ctx, slices.Concat([]progress.Task{
 		{Name: "packages", Run: b.fetchPackages},
 		{Name: "unpack", Run: b.unpackPackages},
+		b.compileAgent(),
 	}, b.compileTasks(), []progress.Task{
 		{Name: "modules", Run: b.extractModules},
 		{Name: "root", Run: b.makeRoot},
@@ -126,10 +120,27 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 		return nil, err
 	}
 	release()
-	if _, err := b.cache.Prune(ctx, time.Now(), pruneAfter, cache.Steps); err != nil && !errors.Is(err, cache.ErrInUse) {
-		p.Warn("the cache could not be tidied: %v", err)
-	}
+	b.tidyCache(ctx)
 	return result, nil
+}
+
+// openCache opens the cache and holds it until release is called.
+func (b *build) openCache(ctx context.Context) (release func(), err error) {
+	dir, err := cacheDir(b.Cache)
+	if err != nil {
+		return nil, err
+	}
+	if b.cache, err = cache.Open(dir); err != nil {
+		return nil, err
+	}
+	return b.cache.Use(ctx)
+}
+
+// tidyCache removes what no build has used for long.
+func (b *build) tidyCache(ctx context.Context) {
+	if _, err := b.cache.Prune(ctx, time.Now(), pruneAfter, cache.Steps); err != nil && !errors.Is(err, cache.ErrInUse) {
+		b.progress.Warn("the cache could not be tidied: %v", err)
+	}
 }
 
 // file runs a step of the cache that makes one file of the given name.

@@ -15,15 +15,20 @@ import (
 	"github.com/skerry-os/skerry/builder/tree"
 )
 
-// compileTasks are the steps that compile the agent, the board's Go programs,
-// each under its file's name, and those of the container images. A program that
-// has several places is compiled once, and is then one file with several names.
-func (b *build) compileTasks() []progress.Task {
-	tasks := []progress.Task{{Name: "agent", Run: func(ctx context.Context, shown *progress.Step) error {
+// compileAgent is the step that compiles the node agent.
+func (b *build) compileAgent() progress.Task {
+	return progress.Task{Name: "agent", Run: func(ctx context.Context, shown *progress.Step) error {
 		made, err := b.compile(ctx, shown, "agent", gobuild.Program{Package: "./cmd/agent"})
 		b.agent = made.Path
 		return err
-	}}}
+	}}
+}
+
+// compileTasks are the steps that compile the board's Go programs, each under
+// its file's name, and those of the container images. A program that has several
+// places is compiled once, and is then one file with several names.
+func (b *build) compileTasks() []progress.Task {
+	var tasks []progress.Task
 	type different struct {
 		program board.GoProgram
 		places  []*artifact

@@ -49,18 +49,35 @@ func (b *build) plan(ctx context.Context, shown *progress.Step) error {
 		b.overlays = append(b.overlays, overlay)
 	}
 	b.board = b.board.With(b.overlays)
-	for _, name := range b.board.Images {
-		image, err := board.LoadContainerImage(source, name)
-		if err != nil {
-			return err
-		}
-		b.images = append(b.images, image)
+	if err := b.planImages(); err != nil {
+		return err
 	}
 	if b.Options.Config != "" {
 		if b.config, err = readConfig(b.Options.Config); err != nil {
 			return err
 		}
 	}
+	if err := b.planVersion(ctx); err != nil {
+		return err
+	}
+	shown.Detail("release %s for %s", b.Version, b.board.Name)
+	return nil
+}
+
+// planImages reads the container images that the board names.
+func (b *build) planImages() error {
+	for _, name := range b.board.Images {
+		image, err := board.LoadContainerImage(os.DirFS(b.Source), name)
+		if err != nil {
+			return err
+		}
+		b.images = append(b.images, image)
+	}
+	return nil
+}
+
+// planVersion finds out the version, which is git's if none was asked for.
+func (b *build) planVersion(ctx context.Context) (err error) {
 	if b.commit, err = readCommit(ctx, b.Source); err != nil {
 		return err
 	}
@@ -70,11 +87,8 @@ func (b *build) plan(ctx context.Context, shown *progress.Step) error {
 	if b.Version == "" {
 		return errors.New("the version is unknown: build from a git checkout, or pass --version")
 	}
-	if _, err := release.ParseVersion(b.Version); err != nil {
-		return err
-	}
-	shown.Detail("release %s for %s", b.Version, b.board.Name)
-	return nil
+	_, err = release.ParseVersion(b.Version)
+	return err
 }
 
 // fetchPackages brings the board's packages into the cache: those that the
@@ -126,7 +140,7 @@ func (b *build) mirrors() (debian.Mirrors, error) {
 const kernelPrefix = "linux-image-"
 
 // resolve returns the packages of the board that the mirror has now, and the
-// name of the one with the kernel.
+// name of the one with the kernel, if the board has a kernel.
 func (b *build) resolve(ctx context.Context, fetcher debian.Fetcher) (packages []debian.Package, kernel string, err error) {
 	age := indexAge
 	if b.Refresh {
@@ -145,11 +159,15 @@ func (b *build) resolve(ctx context.Context, fetcher debian.Fetcher) (packages [
 	for _, warning := range archive.Warnings() {
 		b.progress.Warn("%s", warning)
 	}
-	image, err := archive.DependencyOf(b.board.Kernel.Package, kernelPrefix)
-	if err != nil {
-		return nil, "", err
+	var requests []debian.Request
+	if b.board.Kernel.Package != "" {
+		image, err := archive.DependencyOf(b.board.Kernel.Package, kernelPrefix)
+		if err != nil {
+			return nil, "", err
+		}
+		kernel = image.Name
+		requests = append(requests, debian.Request{Name: kernel, Alone: true})
 	}
-	requests := []debian.Request{{Name: image.Name, Alone: true}}
 	for _, name := range namedPackages(b.board) {
 		requests = append(requests, debian.Request{Name: name, Alone: !isProgram(b.board, name)})
 	}
@@ -157,7 +175,7 @@ func (b *build) resolve(ctx context.Context, fetcher debian.Fetcher) (packages [
 		requests = append(requests, debian.Request{Name: name, Alone: true})
 	}
 	packages, err = archive.Resolve(requests)
-	return packages, image.Name, err
+	return packages, kernel, err
 }
 
 // unpackPackages extracts every package into a folder of the cache of its own.

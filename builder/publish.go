@@ -137,11 +137,16 @@ func documentsOf(base, output string, manifest *release.Manifest) ([]document, e
 	for _, d := range documents {
 		sums[d.name] = digestOf(d.contents)
 	}
+	return append(documents, document{sumsName, encodeSums(sums)}), nil
+}
+
+// encodeSums writes checksums as sha256sum(1) reads them.
+func encodeSums(sums map[string]string) []byte {
 	var text bytes.Buffer
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
 		fmt.Fprintf(&text, "%s  %s\n", sums[name], name)
 	}
-	return append(documents, document{sumsName, text.Bytes()}), nil
+	return text.Bytes()
 }
 
 // sumsName is the file with the checksums of all releases in a folder, as

@@ -27,7 +27,10 @@ import (
 
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/control"
+	"github.com/skerry-os/skerry/cluster/dataversion"
+	"github.com/skerry-os/skerry/cluster/hostcheck"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
+	kube "github.com/skerry-os/skerry/cluster/kubernetes"
 	"github.com/skerry-os/skerry/cluster/node"
 	"github.com/skerry-os/skerry/cluster/notify"
 	"github.com/skerry-os/skerry/cluster/process"
@@ -47,10 +50,11 @@ var (
 
 // Run runs a server or an agent until ctx ends or its first part fails.
 func Run(ctx context.Context, c *config.Config) error {
-	if !c.DisableAgent {
-		if err := node.Check(); err != nil {
-			return err
-		}
+	if err := hostcheck.Refuse(hostcheck.Host{}.Check(ctx, Needs(c))); err != nil {
+		return fmt.Errorf("this machine cannot be a cluster %s (`skerry check-config` shows all checks):\n%w", c.Role, err)
+	}
+	if err := dataversion.Claim(c.DataDir, kube.Version()); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(c.RunDir, 0o700); err != nil {
 		return err

@@ -54,7 +54,10 @@ func (b Bootloader) Layout() ubootenv.Layout {
 
 // Packages returns the packages that the boot loader and its files come from.
 func (b Bootloader) Packages() []string {
-	names := []string{b.Package}
+	var names []string
+	if b.Package != "" {
+		names = append(names, b.Package)
+	}
 	for _, f := range b.Files {
 		if f.Package != "" {
 			names = append(names, f.Package)

@@ -17,6 +17,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/skerry-os/skerry/distribution/place"
 	"github.com/skerry-os/skerry/nodeconfig"
 )
 
@@ -34,7 +35,7 @@ const (
 	Kubeconfig = "/etc/skerry/kubeconfig.yaml"
 	dataDir    = "/var/lib/skerry"
 	runDir     = "/run/skerry"
-	libDir     = "/usr/lib/skerry"
+	libDir     = "/usr/lib/skerry" // of images
 )
 
 // Port is where servers listen: API and join.
@@ -114,12 +115,23 @@ var Backends = []string{"vxlan", "host-gw", "wireguard-native", "none"}
 func Defaults(role Role) *Config {
 	name, _ := os.Hostname()
 	return &Config{
-		Role: role, DataDir: dataDir, RunDir: runDir, LibDir: libDir,
+		Role: role, DataDir: dataDir, RunDir: runDir, LibDir: findLibDir(),
 		NodeName:    strings.ToLower(name),
 		ClusterCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16", ClusterDomain: "cluster.local",
 		FlannelBackend: "vxlan", WriteKubeconfig: Kubeconfig,
 		SnapshotInterval: 12 * time.Hour, SnapshotKeep: 5,
 	}
+}
+
+// findLibDir is the folder that this program was installed with, or that of an
+// image.
+func findLibDir() string {
+	if program, err := os.Executable(); err == nil {
+		if dir := place.LibDir(program); dir != "" {
+			return dir
+		}
+	}
+	return libDir
 }
 
 // Complete checks the settings and fills in what follows from others. It

@@ -140,6 +140,7 @@ manifests: [{apiVersion: v1, kind: Namespace, metadata: {name: shop}}]
 func TestMistakesOfAFileAreNamed(t *testing.T) {
 	for want, contents := range map[string]string{
 		"nod-name: there is no such": "nod-name: a",
+		"`skerry server --help`":     "traefik: true",
 		"disable-agent":              "disable-agent: perhaps",
 		"node-name: one value":       "node-name: [a, b]",
 		"already set":                "node-name: a\nnode-name: b",

@@ -93,18 +93,24 @@ func ReadFile(path string, required bool, flags *pflag.FlagSet, c *Config) error
 	c.Kubelet, c.Registries, c.Manifests = rest.Kubelet, rest.Registries, rest.Manifests
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		if err := setFlag(flags, key, values[key]); err != nil {
+		err := setFlag(flags, key, values[key])
+		if errors.Is(err, errNoSetting) {
+			err = fmt.Errorf("%w: `skerry %s --help` lists them", err, c.Role)
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", path, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+var errNoSetting = errors.New("there is no such setting")
+
 // setFlag gives a flag the value of a file, unless the command line has one.
 func setFlag(flags *pflag.FlagSet, name string, value any) error {
 	flag := flags.Lookup(name)
 	if flag == nil || name == "config" || name == "help" {
-		return fmt.Errorf("%s: there is no such setting: `skerry server --help` lists them", name)
+		return fmt.Errorf("%s: %w", name, errNoSetting)
 	}
 	if flag.Changed {
 		return nil

@@ -26,6 +26,22 @@ const ShimCgroup = "/skerry-shims"
 
 const cgroupRoot = "/sys/fs/cgroup"
 
+// Who makes the control groups of Pods (Kubernetes, "Container runtimes", cgroup
+// drivers).
+const (
+	systemdDriver  = "systemd"
+	cgroupfsDriver = "cgroupfs"
+)
+
+// CgroupDriver is systemd where that is the first process, which wants to be the
+// only one to make control groups (sd_booted(3)). On an image nobody else does.
+func CgroupDriver() string {
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		return systemdDriver
+	}
+	return cgroupfsDriver
+}
+
 // Socket is where containerd listens.
 func Socket(c *config.Config) string { return c.RunFile("containerd", "containerd.sock") }
 
@@ -63,7 +79,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri"]
       runtime_path = {{printf "%q" .Shim}}
       [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
         BinaryName = {{printf "%q" .Runc}}
-        SystemdCgroup = false
+        SystemdCgroup = {{.SystemdCgroup}}
         ShimCgroup = {{printf "%q" .ShimCgroup}}
 `))
 
@@ -82,11 +98,12 @@ func Run(ctx context.Context, c *config.Config) error {
 	node.RegisterContent(images)
 	path := c.RunFile("containerd.toml")
 	var text bytes.Buffer
-	err = settings.Execute(&text, map[string]string{
+	err = settings.Execute(&text, map[string]any{
 		"Root": c.AgentDir("containerd"), "State": c.RunFile("containerd"), "Socket": Socket(c),
 		"Pause": Pause, "Registries": registriesDir(c), "ShimCgroup": ShimCgroup,
 		"CNIPlugins": c.Lib("cni"), "CNIConfig": CNIConfigDir(c),
 		"Shim": c.Lib("containerd-shim-runc-v2"), "Runc": c.Lib("runc"),
+		"SystemdCgroup": CgroupDriver() == systemdDriver,
 	})
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func TestWhatAFullDiskDoesNotTakeIsNotAcknowledged(t *testing.T) {
 	case err := <-ended:
 		t.Fatal(err)
 	}
-	c := client(t, "unix://" + s.Socket)
+	c := client(t, "unix://"+s.Socket)
 	// As the API server does it: the revision is that which it has seen.
 	write := func(key, value string, revision int64) (int64, error) {
 		answer, err := c.Txn(t.Context()).If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).Then(clientv3.OpPut(key, value)).Else(clientv3.OpGet(key)).Commit()

@@ -157,5 +157,8 @@ func (d database) run(ctx context.Context, ready func()) error {
 	})
 	defer stop()
 	ready()
-	return grpcServer.Serve(listener)
+	if err := grpcServer.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
 }

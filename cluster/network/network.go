@@ -119,7 +119,7 @@ func (n Network) writeCNI(podCIDR string, mtu int) error {
 		"name":       "skerry",
 		"plugins": []map[string]any{
 			{
-				"type": "bridge", "bridge": "cni0", "mtu": mtu,
+				"type": "bridge", "bridge": bridge, "mtu": mtu,
 				"isGateway": true, "isDefaultGateway": true, "hairpinMode": true, "ipMasq": false,
 				"ipam": map[string]any{
 					"type": "host-local", "dataDir": filepath.Join(n.StateDir, "addresses"),

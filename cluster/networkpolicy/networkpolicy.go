@@ -31,7 +31,8 @@ const (
 	// one.
 	queueNumber = 100
 
-	tableName = "skerry-network-policy"
+	// Table is that of nftables with the rules.
+	Table = "skerry-network-policy"
 )
 
 // Run enforces policies until ctx ends or it fails. There can be one in a
@@ -48,7 +49,7 @@ func Run(ctx context.Context, client kubernetes.Interface, nodeName string) erro
 	pods := factory.Core().V1().Pods()
 	controller, err := upstream.NewController(client, factory.Networking().V1().NetworkPolicies(), factory.Core().V1().Namespaces(), pods,
 		nil, nil, nil, nil, upstream.Config{
-			NodeName: nodeName, QueueID: queueNumber, NFTableName: tableName,
+			NodeName: nodeName, QueueID: queueNumber, NFTableName: Table,
 			NetfilterBug1766Fix: !fixed,
 			// Without containerd's plugin interface it still has to be on:
 			// version 0.8.0 ends at the first packet of an address that

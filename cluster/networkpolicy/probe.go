@@ -17,7 +17,7 @@ func probe() error {
 	if err != nil {
 		return fmt.Errorf("speak with nf_tables: %w", err)
 	}
-	table := connection.AddTable(&nftables.Table{Name: tableName + "-probe", Family: nftables.TableFamilyINet})
+	table := connection.AddTable(&nftables.Table{Name: Table + "-probe", Family: nftables.TableFamilyINet})
 	chain := connection.AddChain(&nftables.Chain{
 		Name: "postrouting", Table: table, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 5),

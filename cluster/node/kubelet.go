@@ -42,7 +42,7 @@ func (n *Node) kubeletConfig(m *join.Response) map[string]any {
 		"healthzBindAddress": "127.0.0.1",
 
 		"containerRuntimeEndpoint": "unix://" + container.Socket(n.Config),
-		"cgroupDriver":             "cgroupfs",
+		"cgroupDriver":             container.CgroupDriver(),
 		"clusterDNS":               []string{m.ClusterDNS},
 		"clusterDomain":            m.ClusterDomain,
 		"staticPodPath":            n.AgentDir("pods"),

@@ -4,12 +4,9 @@ package node
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -124,17 +121,4 @@ func waitForSocket(ctx context.Context, path string) error {
 		}
 		return true, connection.Close()
 	})
-}
-
-var errNotRoot = errors.New("a node needs root: it makes namespaces, mounts and control groups")
-
-// Check tells what this machine lacks for a node.
-func Check() error {
-	if os.Geteuid() != 0 {
-		return errNotRoot
-	}
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
-		return fmt.Errorf("a node needs control groups version 2 at /sys/fs/cgroup: %w", err)
-	}
-	return nil
 }

@@ -105,7 +105,7 @@ does only what changed.`,
 		}
 		return usageError{err}
 	})
-	root.AddCommand(newBuild(s), newBoards(s), newConfig(s), newRun(s), newInspect(s), newFlash(s), newCache(s))
+	root.AddCommand(newBuild(s), newBoards(s), newConfig(s), newRun(s), newInspect(s), newFlash(s), newDist(s), newCache(s))
 	// cobra's own are added when the command runs, if not before.
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd("completion")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 
@@ -23,14 +24,20 @@ func run(ctx context.Context, args []string) error {
 		Short: "Kubernetes in one file",
 		Long: `skerry is Kubernetes in one file: a control plane, a node, or both.
 
-  skerry server                                  the first machine: control plane and node
+  skerry install server                          make the first machine's service: control plane and node
+  skerry server                                  run it here and now
   skerry token                                   what others join with
   skerry agent --server URL --token-file FILE    another machine: a node`,
 		Version:       kube.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serverCommand(), agentCommand(), runCommand(), kubectlCommand(), ctrCommand(), tokenCommand(), kubeconfigCommand(), keyCommand(), snapshotCommand(), certificateCommand(),
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())
+	})
+	root.AddCommand(serverCommand(), agentCommand(), runCommand(), kubectlCommand(), ctrCommand(), tokenCommand(), kubeconfigCommand(), keyCommand(),
+		snapshotCommand(), certificateCommand(),
+		installCommand(), uninstallCommand(), checkConfigCommand(),
 		partCommand(cluster.NodePart, runNode), partCommand(cluster.ContainerdPart, container.Run))
 	root.SetArgs(args)
 	return root.ExecuteContext(ctx)

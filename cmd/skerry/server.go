@@ -82,6 +82,16 @@ func runCluster(cmd *cobra.Command, c *config.Config) {
 	}
 }
 
+// allFlags are the flags of the role of c.
+func allFlags(c *config.Config) *pflag.FlagSet {
+	flags := pflag.NewFlagSet(string(c.Role), pflag.ContinueOnError)
+	nodeFlags(flags, c)
+	if c.Role == config.Server {
+		serverFlags(flags, c)
+	}
+	return flags
+}
+
 func nodeFlags(flags *pflag.FlagSet, c *config.Config) {
 	flags.StringVar(&c.DataDir, "data-dir", c.DataDir, "where state is kept")
 	flags.StringVar(&c.RunDir, "run-dir", c.RunDir, "where state is kept that a boot must not keep")

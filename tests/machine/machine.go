@@ -11,6 +11,7 @@ package machine
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,6 +43,8 @@ type Machine struct {
 	exited  chan struct{}
 	err     error // of QEMU, once exited is closed
 	stderr  *Console
+
+	keyboard io.Writer // of the serial console
 }
 
 // Start starts a machine, which ends at the latest when the test does. The
@@ -86,7 +89,8 @@ func (m *Machine) run(args []string) {
 // takes the end of the thread that started it for the end of its parent.
 func (m *Machine) start(cmd *exec.Cmd) error {
 	// QEMU's console end is kept open for writing, or it would end.
-	if _, err := cmd.StdinPipe(); err != nil {
+	var err error
+	if m.keyboard, err = cmd.StdinPipe(); err != nil {
 		return err
 	}
 	serial, err := cmd.StdoutPipe()
@@ -114,6 +118,14 @@ func (m *Machine) start(cmd *exec.Cmd) error {
 		close(m.exited)
 	}()
 	return <-started
+}
+
+// Type types a line at the serial console.
+func (m *Machine) Type(line string) {
+	m.t.Helper()
+	if _, err := io.WriteString(m.keyboard, line+"\r"); err != nil {
+		m.t.Fatalf("type %q: %v", line, err)
+	}
 }
 
 func (m *Machine) monitorPath() string { return filepath.Join(m.dir, "qmp") }
