@@ -25,6 +25,7 @@ func ctrCommand() *cobra.Command {
 		Short:              "Look at this machine's containers and images, with containerd's client",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			endBySignals()
 			for name, value := range ctrEnvironment {
 				if os.Getenv(name) == "" {
 					os.Setenv(name, value)

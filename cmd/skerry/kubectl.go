@@ -2,6 +2,8 @@ package main
 
 import (
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -18,6 +20,7 @@ func kubectlCommand() *cobra.Command {
 		Short:              "Use the cluster: get, apply, logs, …",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			endBySignals()
 			if os.Getenv("KUBECONFIG") == "" {
 				if _, err := os.Stat(config.Kubeconfig); err == nil {
 					os.Setenv("KUBECONFIG", config.Kubeconfig)
@@ -34,3 +37,7 @@ func kubectlCommand() *cobra.Command {
 		},
 	}
 }
+
+// endBySignals has SIGINT and SIGTERM end this program at once, as the programs
+// of others that it can be expect.
+func endBySignals() { signal.Reset(syscall.SIGINT, syscall.SIGTERM) }
