@@ -209,8 +209,23 @@ func isACluster(t *testing.T, board string) {
 	// The API server reaches kubelets, and they their Pods.
 	o.says("CoreDNS-", "logs", "--namespace=kube-system", "deployment/coredns")
 	o.says("CoreDNS-", "exec", "--namespace=kube-system", "deployment/coredns", "--", "/coredns", "-version")
+	// Metrics get to people, and to what scales.
+	o.says("coredns-", "top", "pods", "--namespace=kube-system")
+	o.apply(scaledAlways)
+	o.sees("2", "get", "deployment", "coredns", "--namespace=kube-system", "--output=jsonpath={.status.readyReplicas}")
 	m.PowerOff()
 }
+
+// scaledAlways wants more of what does anything at all.
+const scaledAlways = `apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: coredns, namespace: kube-system}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: coredns}
+  minReplicas: 1
+  maxReplicas: 2
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 1}}}]
+`
 
 // podOfPause needs an image that every node carries.
 const podOfPause = `apiVersion: v1

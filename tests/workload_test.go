@@ -37,9 +37,8 @@ func agnhost(t *testing.T, architecture string) string {
 }
 
 // workloads are what people run: a server that two clients want, of whom a
-// NetworkPolicy lets in the friend; a way in from outside; a volume; and
-// something that is busy and scaled for it. Images come from a registry that
-// only a mirror with a password has.
+// NetworkPolicy lets in the friend; a way in from outside; and a volume. The
+// image comes from a registry that only a mirror with a password has.
 const workloads = `apiVersion: v1
 kind: Pod
 metadata: {name: web, labels: {app: web}}
@@ -87,30 +86,6 @@ metadata: {name: stranger}
 spec:
   containers:
   - {name: stranger, image: "images.example/agnhost:v1", args: [pause]}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: busy}
-spec:
-  selector: {matchLabels: {app: busy}}
-  template:
-    metadata: {labels: {app: busy}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: busy
-        image: images.example/agnhost:v1
-        args: [stress, --cpus=1]
-        resources: {requests: {cpu: 10m}, limits: {cpu: 100m}}
----
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata: {name: busy}
-spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: busy}
-  minReplicas: 1
-  maxReplicas: 2
-  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 100}}}]
 `
 
 const friendsOnly = `apiVersion: networking.k8s.io/v1
@@ -171,9 +146,6 @@ func TestANodeRunsWhatPeopleRun(t *testing.T) {
 	})
 	o.reaches("friend", "web:80")
 
-	// Metrics.
-	o.says("busy-", "top", "pods")
-	o.sees("2", "get", "deployment", "busy", "--output=jsonpath={.status.readyReplicas}")
 	m.PowerOff()
 
 	m = start()
