@@ -12,13 +12,14 @@ import (
 	"github.com/skerry-os/skerry/cluster/config"
 )
 
-// The network of the machines: one that documentation has for itself (RFC
-// 5737).
-const (
-	network     = "198.51.100."
-	networkBits = "/24"
-	here        = "254" // this process
-)
+const networkBits = "/24"
+
+// address is one of the machines' network: of those for tests of devices (RFC
+// 2544), for each run another.
+func address(host int) string { return fmt.Sprintf("198.18.%d.%d", os.Getpid()%256, host) }
+
+// Here is the address of this process among the machines.
+func Here() string { return address(254) }
 
 // Machine is a network namespace on a bridge: a server on it has all ports for
 // itself.
@@ -39,11 +40,11 @@ func Network(t *testing.T, names ...string) []*Machine {
 	bridge := unique + "br"
 	ip(t, "link", "add", bridge, "type", "bridge")
 	t.Cleanup(func() { exec.Command("ip", "link", "del", bridge).Run() })
-	ip(t, "address", "add", network+here+networkBits, "dev", bridge)
+	ip(t, "address", "add", Here()+networkBits, "dev", bridge)
 	ip(t, "link", "set", bridge, "up")
 	var machines []*Machine
 	for i, name := range names {
-		m := &Machine{Name: name, Address: fmt.Sprintf("%s%d", network, i+1), netns: unique + name}
+		m := &Machine{Name: name, Address: address(i + 1), netns: unique + name}
 		outside := fmt.Sprintf("%sv%d", unique, i)
 		ip(t, "netns", "add", m.netns)
 		t.Cleanup(func() { exec.Command("ip", "netns", "del", m.netns).Run() })

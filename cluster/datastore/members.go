@@ -38,7 +38,7 @@ const (
 	maintenancePause = 2 * time.Second
 	// unusedAfter is when a member that never started gives up its place: there
 	// can be one learner at a time.
-	unusedAfter = 5 * time.Minute
+	unusedAfter = 10 * time.Minute
 	// defragmentEvery, and only if half of the file and at least defragmentFrom
 	// bytes of it are free: no transaction passes meanwhile.
 	defragmentEvery = time.Hour
