@@ -131,14 +131,17 @@ func runs(pid int, program string) bool {
 // and again.
 func waitUntilReady(ctx context.Context, w *writer, before state, every time.Duration, ask func(context.Context) (state, error), journal func() string) error {
 	told := ""
+	var unanswered error
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		now, err := ask(ctx)
+		if err == nil {
+			unanswered = nil
+		}
 		switch {
-		case ctx.Err() != nil: // see below
-		case err != nil:
-			return err
+		case err != nil: // systemd is busy, or ctx ended
+			unanswered = err
 		case now.Invocation == before.Invocation && before.Active == "active": // the former run has not ended yet
 		case now.Active == "active":
 			w.say("%s", now.Status)
@@ -152,7 +155,7 @@ func waitUntilReady(ctx context.Context, w *writer, before state, every time.Dur
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: the service goes on starting; `systemctl status %s` and `journalctl -u %s` say more", context.Cause(ctx), Service, Service)
+			return errors.Join(fmt.Errorf("%w: the service goes on starting; `systemctl status %s` and `journalctl -u %s` say more", context.Cause(ctx), Service, Service), unanswered)
 		case <-ticker.C:
 		}
 	}

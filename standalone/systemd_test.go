@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// busy stands for a systemd that does not answer.
+var busy = state{Active: "no answer"}
+
 // wait waits for a service that goes through the states one by one.
 func wait(t *testing.T, before state, states ...state) (string, error) {
 	t.Helper()
@@ -25,6 +28,9 @@ func wait(t *testing.T, before state, states ...state) (string, error) {
 		}
 		now := states[0]
 		states = states[1:]
+		if now == busy {
+			return state{}, errors.New("connection timed out")
+		}
 		return now, nil
 	}, func() string { return "last words" })
 	return out.String(), err
@@ -32,7 +38,7 @@ func wait(t *testing.T, before state, states ...state) (string, error) {
 
 func TestAServiceIsReadyWhenItsNewRunIs(t *testing.T) {
 	former := state{Active: "active", Invocation: "1", Status: "cluster server Ready"}
-	out, err := wait(t, former, former,
+	out, err := wait(t, former, former, busy,
 		state{Active: "deactivating", Invocation: "1"},
 		state{Active: "activating", Invocation: "2", Status: "joining the cluster"},
 		state{Active: "activating", Invocation: "2", Status: "joining the cluster", Restarts: 1},
