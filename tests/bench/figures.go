@@ -20,14 +20,26 @@ func median(values []float64) float64 {
 }
 
 // seconds shows the median of times and how far they lie apart: `4.1 s (3.9–5.2)`.
-func seconds(values []float64) string {
+func seconds(values []float64) string { return spread(values, 2, "s") }
+
+// inMiB shows the median of sizes in bytes, and how far they lie apart.
+func inMiB(values []float64) string { return spread(scale(values, 1<<20), 1, "MiB") }
+
+// inKiB does so for small ones.
+func inKiB(values []float64) string { return spread(scale(values, 1<<10), 1, "KiB") }
+
+func spread(values []float64, digits int, unit string) string {
 	switch len(values) {
 	case 0:
 		return "–"
 	case 1:
-		return fmt.Sprintf("%.2f s", values[0])
+		return fmt.Sprintf("%.*f %s", digits, values[0], unit)
 	}
-	return fmt.Sprintf("%.2f s (%.2f–%.2f)", median(values), slices.Min(values), slices.Max(values))
+	return fmt.Sprintf("%.*f %s (%.*f–%.*f)", digits, median(values), unit, digits, slices.Min(values), digits, slices.Max(values))
+}
+
+func scale(values []float64, unit float64) []float64 {
+	return pick(values, func(v float64) float64 { return v / unit })
 }
 
 // ratio shows how many times b is in a.

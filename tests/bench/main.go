@@ -1,5 +1,6 @@
 // Command bench measures Skerry and writes what it found as tables: how long
-// builds take, how large images are, how long nodes boot. `make bench` runs it.
+// builds take, how large images are, how long nodes boot, what a control plane
+// takes. `make bench` runs it.
 //
 // It promises medians of several runs, and next to each figure a named
 // alternative that was measured in the same run, or the budget it is held to.
@@ -39,6 +40,7 @@ type options struct {
 	boots int
 	only  []string
 	cold  bool
+	idle  time.Duration
 	write string
 }
 
@@ -53,9 +55,10 @@ func run(stdout, stderr io.Writer, args []string) int {
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.IntVar(&o.runs, "runs", 5, "builds to take the median of")
+	flags.IntVar(&o.runs, "runs", 5, "builds, and starts of control planes, to take the median of")
 	flags.IntVar(&o.boots, "boots", 5, "boots to take the median of, of each kind")
 	flags.BoolVar(&o.cold, "cold", false, "also build once with an empty cache; needs the network")
+	flags.DurationVar(&o.idle, "idle", 3*time.Minute, "how long to leave control planes alone, and then to watch them idle")
 	flags.StringVar(&o.write, "write", "", "file to write the tables to (default: standard output)")
 	only := flags.String("only", strings.Join(names, ","), "parts to measure, separated by commas")
 	if err := flags.Parse(args); err != nil {
@@ -68,8 +71,8 @@ func run(stdout, stderr io.Writer, args []string) int {
 			return 2
 		}
 	}
-	if o.runs < 1 || o.boots < 1 || flags.NArg() > 0 {
-		fmt.Fprintln(stderr, "bench: -runs and -boots are at least 1, and there are no arguments")
+	if o.runs < 1 || o.boots < 1 || o.idle < time.Second || flags.NArg() > 0 {
+		fmt.Fprintln(stderr, "bench: -runs and -boots are at least 1, -idle is at least 1s, and there are no arguments")
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -96,6 +99,7 @@ var parts = []struct {
 	{"size", measureSizes},
 	{"boot", measureBoots},
 	{"flash", measureFlash},
+	{"cluster", measureCluster},
 }
 
 // session is one run of the benchmark: what its parts share.

@@ -97,7 +97,7 @@ func TestWhatCannotBeMeasuredIsNamedWithItsReason(t *testing.T) {
 }
 
 func TestWrongCommandLinesAreRefused(t *testing.T) {
-	for _, args := range [][]string{{"-only", "speed"}, {"-only", ""}, {"-runs", "0"}, {"-boots", "0"}, {"more"}, {"-none"}} {
+	for _, args := range [][]string{{"-only", "speed"}, {"-only", ""}, {"-runs", "0"}, {"-boots", "0"}, {"-idle", "0s"}, {"more"}, {"-none"}} {
 		var stdout, stderr bytes.Buffer
 		if code := run(&stdout, &stderr, args); code != 2 || stderr.Len() == 0 || stdout.Len() > 0 {
 			t.Errorf("%v: code %d, %q, %q", args, code, stdout.String(), stderr.String())
