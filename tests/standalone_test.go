@@ -113,15 +113,13 @@ func (s *shell) try(command string) (out string, code string) {
 	s.count++
 	begin := len(s.Lines())
 	s.Type(fmt.Sprintf("%s; echo; echo end-%d-$?", command, s.count))
-	for {
-		groups, err := s.Console.Expect(fmt.Sprintf(`^end-%d-(\d+)$`, s.count), clusterDeadline)
-		if err != nil {
-			s.t.Fatalf("%s: %v", command, err)
-		}
-		lines := s.Lines()[begin:]
-		end := slices.IndexFunc(lines, func(line string) bool { return line == groups[0] })
-		return strings.TrimSpace(strings.Join(lines[:end], "\n")), groups[1]
+	groups, err := s.Console.Expect(fmt.Sprintf(`^end-%d-(\d+)$`, s.count), clusterDeadline)
+	if err != nil {
+		s.t.Fatalf("%s: %v", command, err)
 	}
+	lines := s.Lines()[begin:]
+	end := slices.IndexFunc(lines, func(line string) bool { return line == groups[0] })
+	return strings.TrimSpace(strings.Join(lines[:end], "\n")), groups[1]
 }
 
 // run runs a command, which must succeed.

@@ -83,7 +83,7 @@ func (c *client) bound(ctx context.Context, name string) error {
 		return err
 	}
 	if pod.Spec.NodeName != standIn {
-		return fmt.Errorf("Pod %s is on Node %q", name, pod.Spec.NodeName)
+		return fmt.Errorf("the Pod %s is on Node %q", name, pod.Spec.NodeName)
 	}
 	return nil
 }
