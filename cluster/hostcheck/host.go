@@ -224,7 +224,7 @@ func space(dir string) (free, fileSystem int64, err error) {
 		}
 		dir = filepath.Dir(dir)
 	}
-	return int64(s.Bavail) * s.Bsize, int64(s.Type), err
+	return int64(s.Bavail) * int64(s.Bsize), int64(s.Type), err
 }
 
 func nodeName(name string) Finding {
