@@ -209,7 +209,7 @@ func checkSpace(dir string, bytes int64) error {
 	if err := unix.Statfs(dir, &free); err != nil {
 		return &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	need, have := bytes>>20+1, int64(free.Bavail)*free.Bsize>>20
+	need, have := bytes>>20+1, int64(free.Bavail)*int64(free.Bsize)>>20
 	if have < need {
 		return fmt.Errorf("%s has room for %d MiB, and %d MiB are to be unpacked: make room", dir, have, need)
 	}
