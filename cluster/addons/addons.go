@@ -30,7 +30,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/skerry-os/skerry/cluster/config"
-	"github.com/skerry-os/skerry/nodeconfig"
 )
 
 const (
@@ -76,7 +75,7 @@ func New(c *config.Config, restConfig *rest.Config, client kubernetes.Interface)
 		return nil, fmt.Errorf("make the folder for manifests: %w", err)
 	}
 	var server string
-	if c.Datastore == nodeconfig.DatastoreEtcd {
+	if c.Several() {
 		server = c.NodeName
 	}
 	return &Applier{

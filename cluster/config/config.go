@@ -223,6 +223,10 @@ func (c *Config) completeServer() (errs []error) {
 	return errs
 }
 
+// Several tells whether there can be several servers: each has its own part of
+// the datastore then.
+func (c *Config) Several() bool { return c.Datastore == nodeconfig.DatastoreEtcd }
+
 // withoutUser is a datastore's name, which may be a URL with a password.
 func withoutUser(datastore string) string {
 	if scheme, _, ok := strings.Cut(datastore, "://"); ok {

@@ -139,7 +139,7 @@ func (c *Control) store() interface {
 	Flags() map[string]string
 	Run(ctx context.Context, ready func()) error
 } {
-	if c.several() {
+	if c.Several() {
 		c.etcd = c.newEtcd()
 		return c.etcd
 	}
@@ -199,7 +199,7 @@ func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error
 		c.known.Store(&known)
 		c.loopback.Store(&join.SecretKeys{Client: client})
 		c.Progress("the API server is ready")
-		if !c.several() {
+		if !c.Several() {
 			group.Go(func() error { return c.publishEndpoint(ctx, client) })
 		}
 		group.Go(func() error { return c.forgetNodes(ctx, client) })

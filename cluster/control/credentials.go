@@ -84,7 +84,7 @@ func (c *Control) writeCredentials(now time.Time) error {
 	if err := c.authorities.frontProxy.Issue(c.RunFile("control"), "front-proxy", pki.Subject{Name: "system:front-proxy"}, now); err != nil {
 		return err
 	}
-	if c.several() {
+	if c.Several() {
 		member := pki.Subject{Name: c.NodeName, Hosts: []string{c.NodeName, c.Address}, Peer: true}
 		if err := c.authorities.etcd.Issue(c.RunFile("control"), "etcd", member, now); err != nil {
 			return err

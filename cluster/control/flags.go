@@ -66,7 +66,7 @@ func (c *Control) apiServerFlags(datastore kube.Flags) kube.Flags {
 // servers have a lease each, which is written every few seconds. A single one
 // writes its address once by itself, see publishEndpoint: small disks wear out.
 func (c *Control) endpointReconciler() string {
-	if c.several() {
+	if c.Several() {
 		return "lease"
 	}
 	return "none"

@@ -30,7 +30,7 @@ var errLostLead = errors.New("this server does not lead the others any more: it 
 // controller manager and scheduler have write one each, and end the process
 // on their own when it is to stop. A single server is the leader.
 func (c *Control) asLeader(ctx context.Context, client kubernetes.Interface, run func(context.Context) error) error {
-	if !c.several() {
+	if !c.Several() {
 		return run(ctx)
 	}
 	leading, stop := context.WithCancel(ctx)

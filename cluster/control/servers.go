@@ -21,8 +21,8 @@ import (
 	"github.com/skerry-os/skerry/cluster/datastore"
 	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/pki"
+	"github.com/skerry-os/skerry/cluster/restart"
 	"github.com/skerry-os/skerry/jointoken"
-	"github.com/skerry-os/skerry/nodeconfig"
 )
 
 // sharedFiles are those below a server's folder that all servers have.
@@ -110,23 +110,18 @@ func (c *Control) fetchKeys(ctx context.Context) error {
 // ask asks a server until it is answered or refused. It returns nil if ctx
 // ends.
 func (c *Control) ask(ctx context.Context, once func(context.Context) error) error {
-	pause := firstJoinPause
-	for {
+	var refused error
+	restart.Until(ctx, firstJoinPause, lastJoinPause, func(ctx context.Context) error {
 		err := once(ctx)
-		if err == nil || ctx.Err() != nil {
+		if ctx.Err() == nil && errors.Is(err, join.ErrRefused) {
+			refused = fmt.Errorf("join %s: %w", c.Server, err)
 			return nil
 		}
-		if errors.Is(err, join.ErrRefused) {
-			return fmt.Errorf("join %s: %w", c.Server, err)
-		}
+		return err
+	}, func(err error, pause time.Duration) {
 		slog.Warn("joining the servers", "server", c.Server, "error", err, "again in", pause)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-		pause = min(pause*3/2, lastJoinPause)
-	}
+	})
+	return refused
 }
 
 // takeKeys writes what another server told. The authorities come last and as
@@ -223,9 +218,6 @@ func (c *Control) peerAddress() string {
 }
 
 func (c *Control) apiAddress() string { return net.JoinHostPort(c.Address, strconv.Itoa(config.Port)) }
-
-// several tells whether there can be several servers.
-func (c *Control) several() bool { return c.Datastore == nodeconfig.DatastoreEtcd }
 
 // newEtcd is this server's member of etcd.
 func (c *Control) newEtcd() *datastore.Etcd {

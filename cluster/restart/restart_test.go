@@ -47,3 +47,31 @@ func TestARunThatEndsWithTheContextIsTheLast(t *testing.T) {
 		}
 	})
 }
+
+func TestUntilTriesUntilItSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pauses []time.Duration
+		tries := 0
+		began := time.Now()
+		Until(t.Context(), time.Second, 3*time.Second, func(context.Context) error {
+			if tries++; tries == 5 {
+				return nil
+			}
+			return errors.New("not yet")
+		}, func(_ error, pause time.Duration) { pauses = append(pauses, pause) })
+		want := []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 3 * time.Second}
+		if tries != 5 || !slices.Equal(pauses, want) || time.Since(began) != 9*time.Second {
+			t.Errorf("%d tries with pauses %v in %v", tries, pauses, time.Since(began))
+		}
+	})
+}
+
+func TestUntilEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	tries := 0
+	Until(ctx, time.Hour, time.Hour, func(context.Context) error { tries++; return errors.New("never") },
+		func(error, time.Duration) { cancel() })
+	if tries != 1 {
+		t.Errorf("%d tries", tries)
+	}
+}
