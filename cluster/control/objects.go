@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,7 +19,9 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/datastore"
 	"github.com/skerry-os/skerry/cluster/join"
+	"github.com/skerry-os/skerry/cluster/restart"
 )
 
 // manager owns the fields that a server writes.
@@ -56,10 +60,17 @@ func (c *Control) publishEndpoint(ctx context.Context, client kubernetes.Interfa
 	return nil
 }
 
+const (
+	firstRemovalPause = 2 * time.Second // before etcd is asked again
+	lastRemovalPause  = time.Minute
+)
+
 // forgetNodes frees the name of a node whose object somebody deleted, and its
 // place among the servers if it was one.
 func (c *Control) forgetNodes(ctx context.Context, client kubernetes.Interface) error {
 	keys := join.SecretKeys{Client: client}
+	var work sync.WaitGroup
+	defer work.Wait()
 	factory := informers.NewSharedInformerFactory(client, 0)
 	informer := factory.Core().V1().Nodes().Informer()
 	forget := func(object any) {
@@ -73,11 +84,8 @@ func (c *Control) forgetNodes(ctx context.Context, client kubernetes.Interface) 
 		if err := keys.Forget(ctx, node.Name); err != nil && ctx.Err() == nil {
 			slog.Error("a deleted node's key could not be forgotten: no other machine can take its name", "node", node.Name, "error", err)
 		}
-		if c.etcd == nil {
-			return
-		}
-		if err := c.etcd.Remove(ctx, node.Name); err != nil && ctx.Err() == nil {
-			slog.Error("a deleted server keeps its place in etcd", "node", node.Name, "error", err)
+		for _, m := range c.members(node.Name) {
+			work.Go(func() { c.removeMember(ctx, m) })
 		}
 	}
 	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: forget}); err != nil {
@@ -87,4 +95,25 @@ func (c *Control) forgetNodes(ctx context.Context, client kubernetes.Interface) 
 	<-ctx.Done()
 	factory.Shutdown()
 	return nil
+}
+
+// members are the places in etcd of servers of a name.
+func (c *Control) members(name string) []datastore.Member {
+	if c.etcd == nil {
+		return nil
+	}
+	all, err := c.etcd.Members()
+	if err != nil {
+		slog.Error("a deleted server keeps its place in etcd", "node", name, "error", err)
+	}
+	return slices.DeleteFunc(all, func(m datastore.Member) bool { return m.Name != name })
+}
+
+// removeMember tries until a place in etcd is gone, or ctx ends: for some
+// seconds after a server came back etcd lets none go.
+func (c *Control) removeMember(ctx context.Context, m datastore.Member) {
+	try := func(ctx context.Context) error { return c.etcd.Remove(ctx, m) }
+	restart.Until(ctx, firstRemovalPause, lastRemovalPause, try, func(err error, pause time.Duration) {
+		slog.Warn("a deleted server keeps its place in etcd for now", "node", m.Name, "error", err, "again in", pause)
+	})
 }

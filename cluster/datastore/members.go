@@ -18,6 +18,7 @@ import (
 
 // Member is a server that keeps the database.
 type Member struct {
+	ID   uint64
 	Name string // empty until it has started
 	API  string // host:port, empty until it has started
 	Peer string // host:port
@@ -57,7 +58,7 @@ func (e *Etcd) Members() ([]Member, error) {
 	}
 	var all []Member
 	for _, m := range server.Cluster().Members() {
-		all = append(all, Member{Name: m.Name, API: address(m.ClientURLs), Peer: address(m.PeerURLs), Vote: !m.IsLearner})
+		all = append(all, Member{ID: uint64(m.ID), Name: m.Name, API: address(m.ClientURLs), Peer: address(m.PeerURLs), Vote: !m.IsLearner})
 	}
 	return all, nil
 }
@@ -103,28 +104,27 @@ func (e *Etcd) Admit(ctx context.Context, name, peerAddress string) ([]string, e
 	return peersOf(members), nil
 }
 
-// Remove takes the place of a server away. It is no error if there is none.
-// This server does not remove itself: others do.
-func (e *Etcd) Remove(ctx context.Context, name string) error {
+// Remove takes the place of a server away. It is no error if that is gone.
+// This server does not remove itself: others do. While a server that was away
+// is new among the others, etcd removes none.
+func (e *Etcd) Remove(ctx context.Context, m Member) error {
 	server := e.server.Load()
 	if server == nil {
 		return ErrNotServing
 	}
+	if m.ID == uint64(server.MemberID()) {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	for _, m := range server.Cluster().Members() {
-		if m.Name != name || m.ID == server.MemberID() {
-			continue
-		}
-		_, err := server.RemoveMember(ctx, uint64(m.ID))
-		if errors.Is(err, membership.ErrIDRemoved) || errors.Is(err, membership.ErrIDNotFound) {
-			continue // another server was faster
-		}
-		if err != nil {
-			return fmt.Errorf("remove the server %s from etcd: %w", name, err)
-		}
-		slog.Info("a server was removed from the cluster", "name", name)
+	_, err := server.RemoveMember(ctx, m.ID)
+	if errors.Is(err, membership.ErrIDRemoved) || errors.Is(err, membership.ErrIDNotFound) {
+		return nil // another server was faster
 	}
+	if err != nil {
+		return fmt.Errorf("remove the server %s from etcd: %w", m.Name, err)
+	}
+	slog.Info("a server was removed from the cluster", "name", m.Name)
 	return nil
 }
 
