@@ -195,7 +195,7 @@ func (s *Server) certify(r Request, public any) (Response, error) {
 		ca      *pki.Authority
 		subject pki.Subject
 	}{
-		{&response.Kubelet, s.ClientCA, pki.Subject{Name: "system:node:" + r.Name, Groups: []string{"system:nodes"}}},
+		{&response.Kubelet, s.ClientCA, pki.Subject{Name: nodePrefix + r.Name, Groups: []string{nodesGroup}}},
 		{&response.Proxy, s.ClientCA, pki.Subject{Name: "system:kube-proxy", Groups: []string{"skerry:node-network"}}},
 		{&response.Serving, s.ServerCA, pki.Subject{Name: r.Name, Hosts: append([]string{r.Name, "localhost", "127.0.0.1"}, r.Addresses...)}},
 	} {

@@ -75,28 +75,13 @@ type Members interface {
 
 // servers tells a node where all servers are.
 func (s *Server) servers(w http.ResponseWriter, r *http.Request) {
-	if err := s.isNode(r); err != nil {
+	authorities := x509.NewCertPool()
+	authorities.AddCert(s.ClientCA.Certificate)
+	if _, err := NodeName(r, authorities, s.Now()); err != nil {
 		refuse(w, http.StatusForbidden, err.Error())
 		return
 	}
 	answer(w, http.StatusOK, Servers{Servers: s.Cluster().Servers})
-}
-
-// isNode tells whether a client certificate of a node came with a request.
-func (s *Server) isNode(r *http.Request) error {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return errors.New("there is no client certificate of a node")
-	}
-	leaf := r.TLS.PeerCertificates[0]
-	roots := x509.NewCertPool()
-	roots.AddCert(s.ClientCA.Certificate)
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, CurrentTime: s.Now()}); err != nil {
-		return fmt.Errorf("the client certificate: %w", err)
-	}
-	if !strings.HasPrefix(leaf.Subject.CommonName, "system:node:") {
-		return fmt.Errorf("%q is no node", leaf.Subject.CommonName)
-	}
-	return nil
 }
 
 // mayServe checks that the caller may become a server. It answers if not.
@@ -210,13 +195,9 @@ const ServerName = "kubernetes.default.svc"
 
 // tls believes the cluster's servers, whatever their address.
 func (c Client) tls() (*tls.Config, error) {
-	certificates, err := pki.ParseCertificates(c.CA)
+	roots, err := pki.Pool(c.CA)
 	if err != nil {
 		return nil, fmt.Errorf("the CA's certificate: %w", err)
-	}
-	roots := x509.NewCertPool()
-	for _, certificate := range certificates {
-		roots.AddCert(certificate)
 	}
 	return &tls.Config{RootCAs: roots, ServerName: ServerName, MinVersion: tls.VersionTLS13}, nil
 }

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +24,7 @@ import (
 	"github.com/skerry-os/skerry/cluster/balancer"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/join"
+	"github.com/skerry-os/skerry/cluster/pki"
 	"github.com/skerry-os/skerry/cluster/tunnel"
 )
 
@@ -119,8 +119,10 @@ func serverCheck(caFile string) func(ctx context.Context, server string) error {
 		if err != nil {
 			return nil, err
 		}
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM(ca)
+		roots, err := pki.Pool(ca)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", caFile, err)
+		}
 		client = &http.Client{Transport: &http.Transport{
 			TLSClientConfig:     &tls.Config{RootCAs: roots, ServerName: join.ServerName, MinVersion: tls.VersionTLS13},
 			MaxIdleConnsPerHost: 1,

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +16,7 @@ import (
 	"github.com/hashicorp/yamux"
 
 	"github.com/skerry-os/skerry/cluster/join"
+	"github.com/skerry-os/skerry/cluster/pki"
 	"github.com/skerry-os/skerry/cluster/restart"
 	"github.com/skerry-os/skerry/cluster/splice"
 )
@@ -87,9 +87,9 @@ func (n Node) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(ca) {
-		return nil, fmt.Errorf("%s: no certificate in it", n.CA)
+	roots, err := pki.Pool(ca)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", n.CA, err)
 	}
 	server, err := url.Parse(n.Server)
 	if err != nil {

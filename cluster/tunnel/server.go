@@ -8,11 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
-	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/yamux"
+
+	"github.com/skerry-os/skerry/cluster/join"
 )
 
 // Server keeps the tunnels of the nodes.
@@ -32,7 +33,7 @@ func NewServer(clientCA *x509.Certificate) *Server {
 
 // ServeHTTP takes a node's tunnel and keeps it until it ends.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	name, err := s.node(r)
+	name, err := join.NodeName(r, s.clients, time.Now())
 	if err != nil {
 		slog.Warn("a tunnel was refused", "from", r.RemoteAddr, "why", err)
 		http.Error(w, err.Error(), http.StatusForbidden)
@@ -72,28 +73,6 @@ type readAhead struct {
 }
 
 func (r readAhead) Read(p []byte) (int, error) { return r.reader.Read(p) }
-
-// node returns the name that the client's certificate proves.
-func (s *Server) node(r *http.Request) (string, error) {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return "", fmt.Errorf("there is no client certificate")
-	}
-	intermediates := x509.NewCertPool()
-	for _, c := range r.TLS.PeerCertificates[1:] {
-		intermediates.AddCert(c)
-	}
-	leaf := r.TLS.PeerCertificates[0]
-	if _, err := leaf.Verify(x509.VerifyOptions{
-		Roots: s.clients, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}); err != nil {
-		return "", err
-	}
-	name, ok := strings.CutPrefix(leaf.Subject.CommonName, "system:node:")
-	if !ok || !slices.Contains(leaf.Subject.Organization, "system:nodes") {
-		return "", fmt.Errorf("%q is no node", leaf.Subject.CommonName)
-	}
-	return name, nil
-}
 
 // keep makes a session the node's; an earlier one is from before the node's
 // connection broke.
