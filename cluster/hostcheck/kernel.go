@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/skerry-os/skerry/kmod"
 )
 
 // feature is something of the kernel that Pods are made of.
@@ -155,9 +157,8 @@ func parseModules(contents []byte) map[string]bool {
 	modules := map[string]bool{}
 	for line := range strings.Lines(string(contents)) {
 		file, _, _ := strings.Cut(strings.TrimSpace(line), ":")
-		name, _, ok := strings.Cut(path.Base(file), ".ko")
-		if ok {
-			modules[strings.ReplaceAll(name, "-", "_")] = true
+		if name := kmod.NameOf(file); name != "" {
+			modules[name] = true
 		}
 	}
 	return modules
@@ -173,7 +174,7 @@ func (h *Host) forbidden() map[string]bool {
 			for line := range strings.Lines(h.read(strings.TrimPrefix(file, h.path()))) {
 				fields := strings.Fields(line)
 				if len(fields) >= 3 && fields[0] == "install" && slices.Contains([]string{"true", "false"}, path.Base(fields[2])) {
-					off[strings.ReplaceAll(fields[1], "-", "_")] = true
+					off[kmod.Normalize(fields[1])] = true
 				}
 			}
 		}

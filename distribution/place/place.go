@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skerry-os/skerry/cluster/atomicfile"
 	"github.com/skerry-os/skerry/distribution"
 )
 
@@ -152,7 +153,7 @@ func (p Place) Unpack(file *distribution.File) (dir string, fresh bool, err erro
 	if err := replace(dir, temporary); err != nil {
 		return "", false, err
 	}
-	return dir, true, syncDir(p.Path(Lib))
+	return dir, true, atomicfile.SyncDir(p.Path(Lib))
 }
 
 // same tells whether a folder has a distribution, undamaged.
@@ -229,7 +230,7 @@ func (p Place) Switch(version string) error {
 	if err := os.Rename(temporary, link); err != nil {
 		return err
 	}
-	return syncDir(p.Path(Lib))
+	return atomicfile.SyncDir(p.Path(Lib))
 }
 
 // LibDir returns the folder with the files that belong to a program: the one
@@ -245,13 +246,4 @@ func LibDir(program string) string {
 		return current
 	}
 	return dir
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
