@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/skerry-os/skerry/builder"
 	"github.com/skerry-os/skerry/builder/progress"
@@ -67,15 +68,13 @@ machine; what the mirror says is asked for again after six hours.
 	flags.StringVar(&o.Board, "board", "", "board to build for; `builder boards` lists them (required)")
 	flags.StringVar(&o.Config, "config", "", "node config to put on partition boot")
 	flags.StringVar(&o.Version, "version", "", "version of the release (default: from git)")
-	flags.StringVar(&o.Output, "output", ".", "folder to write to")
 	flags.StringSliceVar(&o.Formats, "format", []string{"img"}, "forms of the disk image: img, img.zst, img.xz, qcow2")
 	flags.BoolVar(&o.Release, "release", false, "compress the root as small as it gets; takes longer")
 	flags.StringArrayVar(&o.Overlays, "overlay", nil, "overlay to merge into the root, besides those of the board; may be repeated")
 	flags.StringArrayVar(&o.Without, "without", nil, "overlay of the board to leave out, as in --without cluster; may be repeated")
 	flags.StringVar(&o.Locked, "locked", "", "manifest of an earlier build: use exactly its packages")
-	flags.StringVar(&o.Mirror, "mirror", "", "Debian mirror, as in http://MIRROR/debian (default: the one that apt uses)")
-	flags.BoolVar(&o.Refresh, "refresh", false, "ask the mirror for new packages now")
-	flags.StringVar(&o.Cache, "cache", "", "folder of the cache (default: skerry in the user's cache folder)")
+	folderFlags(flags, &o.Output, &o.Cache)
+	mirrorFlags(flags, &o.Mirror, &o.Refresh)
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"board":   s.completeBoards,
 		"overlay": s.completeOverlays,
@@ -85,6 +84,18 @@ machine; what the mirror says is asked for again after six hours.
 		must(cmd.RegisterFlagCompletionFunc(flag, complete))
 	}
 	return cmd
+}
+
+// folderFlags are those of commands that make files.
+func folderFlags(flags *pflag.FlagSet, output, cache *string) {
+	flags.StringVar(output, "output", ".", "folder to write to")
+	cacheFlag(flags, cache)
+}
+
+// mirrorFlags are those of commands that need packages of Debian.
+func mirrorFlags(flags *pflag.FlagSet, mirror *string, refresh *bool) {
+	flags.StringVar(mirror, "mirror", "", "Debian mirror, as in http://MIRROR/debian (default: the one that apt uses)")
+	flags.BoolVar(refresh, "refresh", false, "ask the mirror for new packages now")
 }
 
 // made is what build prints as JSON: the manifest as it is in the output folder,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/skerry-os/skerry/builder"
 	"github.com/skerry-os/skerry/builder/cache"
@@ -52,7 +53,7 @@ cache is missed when it is gone: what is needed is made or fetched again.`,
 			return table.Flush()
 		},
 	}
-	cmd.PersistentFlags().StringVar(&dir, "cache", "", "folder of the cache (default: skerry in the user's cache folder)")
+	cacheFlag(cmd.PersistentFlags(), &dir)
 	cmd.AddCommand(newCachePrune(s, &dir))
 	return cmd
 }
@@ -128,4 +129,9 @@ func (a *age) Set(text string) error {
 		}
 	}
 	return errors.New("write a number of days or hours, as in 30d or 12h; --all removes everything")
+}
+
+// cacheFlag is that of commands that use the cache.
+func cacheFlag(flags *pflag.FlagSet, dir *string) {
+	flags.StringVar(dir, "cache", "", "folder of the cache (default: skerry in the user's cache folder)")
 }

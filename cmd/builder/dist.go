@@ -51,11 +51,9 @@ taken from the cache.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.Architecture, "arch", "", "architecture to make it for: "+strings.Join(builder.DistArchitectures, ", ")+" (required)")
 	flags.StringVar(&o.Version, "version", "", "version of the distribution (default: from git)")
-	flags.StringVar(&o.Output, "output", ".", "folder to write to")
 	flags.BoolVar(&o.Release, "release", false, "compress as small as it gets; takes minutes longer")
-	flags.StringVar(&o.Mirror, "mirror", "", "Debian mirror, as in http://MIRROR/debian (default: the one that apt uses)")
-	flags.BoolVar(&o.Refresh, "refresh", false, "ask the mirror for new packages now")
-	flags.StringVar(&o.Cache, "cache", "", "folder of the cache (default: skerry in the user's cache folder)")
+	folderFlags(flags, &o.Output, &o.Cache)
+	mirrorFlags(flags, &o.Mirror, &o.Refresh)
 	must(cmd.RegisterFlagCompletionFunc("arch", cobra.FixedCompletions(builder.DistArchitectures, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
