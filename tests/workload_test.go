@@ -127,8 +127,8 @@ func TestANodeRunsWhatPeopleRun(t *testing.T) {
 	o.reaches("friend", "web.default.svc.cluster.local:80")
 	o.reaches("stranger", "web:80")
 	// Services from outside.
-	fromOutside(t, fmt.Sprintf("http://127.0.0.1:%d/hostname", door), "the-web")
-	portForward(t, o, "web", 8080, "/hostname", "the-web")
+	o.gets(fmt.Sprintf("http://127.0.0.1:%d/hostname", door), "the-web")
+	o.getsForwarded("web", 8080, "/hostname", "the-web")
 
 	// Volumes.
 	o.kubectlMust("exec", "friend", "--", "/agnhost", "mounttest", "--new_file_0644=/diary/page")
@@ -190,19 +190,17 @@ func (o *operator) kubectlMust(args ...string) string {
 	return out
 }
 
-// fromOutside waits until a URL answers with a text.
-func fromOutside(t *testing.T, url, want string) {
-	t.Helper()
-	var last error
+// gets waits until a URL answers with a text.
+func (o *operator) gets(url, want string) {
+	o.t.Helper()
 	client := http.Client{Timeout: 20 * time.Second}
-	for end := time.Now().Add(clusterDeadline); time.Now().Before(end); time.Sleep(2 * time.Second) {
+	o.until("get "+url, func() error {
 		got, err := get(client, url)
-		if err == nil && got == want {
-			return
+		if err == nil && got != want {
+			err = fmt.Errorf("got %q, want %q", got, want)
 		}
-		last = fmt.Errorf("%q, %v", got, err)
-	}
-	t.Fatalf("%s: %v", url, last)
+		return err
+	})
 }
 
 func get(client http.Client, url string) (string, error) {
@@ -217,28 +215,28 @@ func get(client http.Client, url string) (string, error) {
 
 var forwarding = regexp.MustCompile(`^Forwarding from (127\.0\.0\.1:\d+)`)
 
-// portForward has kubectl forward a port to a Pod's, and asks there.
-func portForward(t *testing.T, o *operator, pod string, port int, path, want string) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+// getsForwarded has kubectl forward a port to a Pod's, and asks there.
+func (o *operator) getsForwarded(pod string, port int, path, want string) {
+	o.t.Helper()
+	ctx, cancel := context.WithCancel(o.t.Context())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, o.program, "kubectl", "--kubeconfig", o.kubeconfig, "port-forward", pod, fmt.Sprintf(":%d", port))
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		o.t.Fatal(err)
 	}
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		o.t.Fatal(err)
 	}
 	defer cmd.Wait()
 	defer cancel()
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if address := forwarding.FindStringSubmatch(lines.Text()); address != nil {
-			fromOutside(t, "http://"+address[1]+path, want)
+			o.gets("http://"+address[1]+path, want)
 			return
 		}
 	}
-	t.Error("kubectl port-forward ended")
+	o.t.Error("kubectl port-forward ended")
 }
