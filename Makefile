@@ -34,7 +34,7 @@ test-unit: ## run the unit tests
 
 # One package after the other: a control plane listens on a port of its own.
 test-cluster: build ## run the tests that start a control plane
-	SKERRY=$(CURDIR)/bin/skerry $(GO) test -tags cluster -p 1 -timeout 40m -run AgainstAnAPIServer -skip ThreeServers ./cluster/addons ./cluster/control ./cluster/localstorage ./cluster/node ./cluster/servicelb
+	SKERRY=$(CURDIR)/bin/skerry $(GO) test -tags cluster -p 1 -timeout 40m -run AgainstAnAPIServer ./cluster/addons ./cluster/control ./cluster/localstorage ./cluster/node ./cluster/servicelb
 
 test-system: build test-rootful ## build images and boot them under QEMU
 	$(GO) test -tags system -timeout 80m -p 1 -v ./tests/...  # -p 1 shows lines as they come
