@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/skerry-os/skerry/cluster/config"
@@ -29,6 +30,10 @@ type Machine struct {
 	netns   string
 }
 
+// networks counts what Network made: the kernel takes a namespace and what is
+// in it away some time after its name is gone, so no name is used twice.
+var networks atomic.Int32
+
 // Network makes machines with the names, and takes them away with the test. It
 // needs root.
 func Network(t *testing.T, names ...string) []*Machine {
@@ -36,7 +41,7 @@ func Network(t *testing.T, names ...string) []*Machine {
 	if os.Geteuid() != 0 {
 		t.Fatal("the test makes network namespaces: run it as root")
 	}
-	unique := fmt.Sprintf("sk%d", os.Getpid()%100000)
+	unique := fmt.Sprintf("sk%dn%d", os.Getpid()%100000, networks.Add(1))
 	bridge := unique + "br"
 	ip(t, "link", "add", bridge, "type", "bridge")
 	t.Cleanup(func() { exec.Command("ip", "link", "del", bridge).Run() })
@@ -49,6 +54,7 @@ func Network(t *testing.T, names ...string) []*Machine {
 		ip(t, "netns", "add", m.netns)
 		t.Cleanup(func() { exec.Command("ip", "netns", "del", m.netns).Run() })
 		ip(t, "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", m.netns)
+		t.Cleanup(func() { exec.Command("ip", "link", "del", outside).Run() })
 		ip(t, "link", "set", outside, "master", bridge, "up")
 		ip(t, "-n", m.netns, "address", "add", m.Address+networkBits, "dev", "eth0")
 		ip(t, "-n", m.netns, "link", "set", "eth0", "up")
