@@ -13,10 +13,14 @@ type Persistence struct {
 	Dir         string        // created if missing
 	FileBytes   int64         // size at which node.log is rotated; default 4 MiB
 	Files       int           // node.log and its predecessors node.log.1, …; default 4
-	Every       time.Duration // longest time an entry waits in memory; default 30 s
+	Every       time.Duration // longest time an entry waits in memory; default 5 min, less after the start
 	ErrorsEvery time.Duration // shortest time between two writes; default 2 s
 	DayBytes    int64         // write budget for 24 hours; default 64 MiB
 }
+
+// firstEvery is what Every grows from, with half of the time since the start,
+// and how often writing is tried again.
+const firstEvery = 30 * time.Second
 
 func (p Persistence) withDefaults() Persistence {
 	if p.FileBytes <= 0 {
@@ -26,7 +30,7 @@ func (p Persistence) withDefaults() Persistence {
 		p.Files = 4
 	}
 	if p.Every <= 0 {
-		p.Every = 30 * time.Second
+		p.Every = 5 * time.Minute
 	}
 	if p.ErrorsEvery <= 0 {
 		p.ErrorsEvery = 2 * time.Second
@@ -42,7 +46,8 @@ func (p Persistence) withDefaults() Persistence {
 // boot reach a disk that was mounted late.
 //
 // Memory cards wear: entries are written in batches, errors soon and the rest
-// at the latest after Every, and no more than DayBytes in 24 hours; after that
+// at the latest after Every (in the first minutes, of which one wants to know
+// most, after half a minute), and no more than DayBytes in 24 hours; after that
 // only errors are kept, and they stop at a quarter more. The count starts anew
 // with the agent. A full or broken disk costs entries, never the node: the
 // trouble is logged once, writing is tried again with each batch, and what was
@@ -55,6 +60,7 @@ func (r *Ring) Persist(ctx context.Context, p Persistence) error {
 	d := &disk{ring: r, settings: p, file: logFile{dir: p.Dir, limit: p.FileBytes, keep: p.Files}}
 	in := r.newReader()
 	defer r.closeReader(in)
+	began := time.Now()
 	batch := time.NewTimer(0)
 	defer batch.Stop()
 	for {
@@ -75,7 +81,11 @@ func (r *Ring) Persist(ctx context.Context, p Persistence) error {
 		case <-pause.C:
 		}
 		pause.Stop()
-		batch.Reset(max(p.Every-p.ErrorsEvery, 0))
+		wait := min(p.Every, firstEvery)
+		if !d.failed {
+			wait = min(p.Every, max(firstEvery, time.Since(began)/2))
+		}
+		batch.Reset(max(wait-p.ErrorsEvery, 0))
 	}
 }
 

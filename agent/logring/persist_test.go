@@ -81,6 +81,16 @@ func TestLogIsWrittenInBatchesErrorsSoonAndTheRestAtTheEnd(t *testing.T) {
 		if n := count(); n != 4 {
 			t.Errorf("%d lines 2 s after the first error", n)
 		}
+		time.Sleep(time.Hour)
+		r.Add("web", slog.LevelInfo, "late in a quiet day")
+		time.Sleep(30 * time.Second)
+		if n := count(); n != 4 {
+			t.Errorf("%d lines: a batch is written as often as at the start", n)
+		}
+		time.Sleep(5 * time.Minute)
+		if n := count(); n != 5 {
+			t.Errorf("%d lines after five minutes more", n)
+		}
 		r.Add("agent", slog.LevelInfo, "going down")
 		stop()
 		all := lines(t, dir, "new", FileName)
@@ -90,7 +100,7 @@ func TestLogIsWrittenInBatchesErrorsSoonAndTheRestAtTheEnd(t *testing.T) {
 				t.Errorf("line %q", l)
 			}
 		}
-		if len(all) != 5 {
+		if len(all) != 6 {
 			t.Errorf("%d lines at the end", len(all))
 		}
 	})
