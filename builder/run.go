@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/builder/board"
+	"github.com/skerry-os/skerry/builder/lan"
 	"github.com/skerry-os/skerry/builder/qemu"
 )
 
@@ -29,6 +30,7 @@ type RunOptions struct {
 	Forwards  []qemu.Forward
 	Keep      string // file of the machine's disk; a temporary one if empty
 	NoNetwork bool
+	LAN       string // socket of the network that the machine shares with others; none if empty
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -62,6 +64,13 @@ func Run(ctx context.Context, o RunOptions) error {
 		GOARCH: board.Architecture, Disk: target, Bus: o.Bus, Memory: o.Memory, CPUs: o.CPUs,
 		Variables: variables, Forwards: o.Forwards, NoNetwork: o.NoNetwork,
 	}
+	if o.LAN != "" {
+		leave, err := o.joinLAN(&machine)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	ForBoard(&machine, board)
 	args, err := machine.Command()
 	if err != nil {
@@ -81,6 +90,23 @@ func Run(ctx context.Context, o RunOptions) error {
 		return fmt.Errorf("run %s: %w", o.Image, err)
 	}
 	return nil
+}
+
+// joinLAN puts the machine on the network. The first of those that name it serves
+// it while it runs, and brings the way out.
+func (o RunOptions) joinLAN(m *qemu.Machine) (leave func() error, err error) {
+	hub, err := lan.Listen(o.LAN)
+	switch {
+	case errors.Is(err, lan.ErrExists) && len(o.Forwards) > 0:
+		return nil, fmt.Errorf("network %s leads to ports of the machine that began it, not to those of this one", o.LAN)
+	case errors.Is(err, lan.ErrExists):
+		m.LAN = &qemu.LAN{Path: o.LAN}
+		return func() error { return nil }, nil
+	case err != nil:
+		return nil, err
+	}
+	m.LAN = &qemu.LAN{Path: o.LAN, Gateway: true}
+	return hub.Close, nil
 }
 
 // ForBoard completes a machine with what a board's images need of it.

@@ -43,10 +43,10 @@ func (o *operator) joinToken(s *clustertest.Server, role string) string {
 	return strings.TrimSpace(o.run("token", "--role", role, "--data-dir", s.Dir))
 }
 
-// agentConfig is the node config of an agent; more are lines for its section
-// cluster.
-func agentConfig(token string, more ...string) string {
-	lines := append([]string{"hostname: mast-3", "cluster:", "  role: agent", "  join: " + hostServer, "  token: " + token}, more...)
+// agentConfig is the node config of an agent of a server; more are lines for its
+// section cluster.
+func agentConfig(server, token string, more ...string) string {
+	lines := append([]string{"hostname: mast-3", "cluster:", "  role: agent", "  join: " + server, "  token: " + token}, more...)
 	return header + strings.Join(lines, "\n") + "\n"
 }
 
@@ -59,17 +59,17 @@ func TestAnAgentJoinsAServer(t *testing.T) {
 	i := builtWithCluster(t, "x86_64")
 	d := machine.NewDisk(t, workDir, i.path(), clusterDisk)
 	start := func() *machine.Machine {
-		return machine.Start(t, qemu.Machine{GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: clusterMemory})
+		return machine.Start(t, qemu.Machine{GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: agentMemory})
 	}
 
 	last := token[len(token)-1:]
 	wrong := strings.TrimSuffix(token, last) + map[bool]string{true: "b", false: "a"}[last == "a"]
-	d.WriteConfig(agentConfig(wrong))
+	d.WriteConfig(agentConfig(hostServer, wrong))
 	m := start()
 	m.Expect(`the token is not valid in this cluster`)
 	m.PowerOff()
 
-	d.WriteConfig(agentConfig(token))
+	d.WriteConfig(agentConfig(hostServer, token))
 	m = start()
 	if up := m.ExpectUp(); up.Service != clusterAgent {
 		t.Errorf("the node says %q", up.Service)

@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	// clusterMemory is that of a small board, in MiB.
-	clusterMemory = 2048
+	// serverMemory and agentMemory are those of small boards, in MiB.
+	serverMemory = 1024
+	agentMemory  = 512
 	// clusterDisk has room for what Pods write.
 	clusterDisk = 4 << 30
 	// clusterDeadline is how long anything that a cluster does may take. Under
@@ -176,28 +177,39 @@ func freePort(t *testing.T) int {
 	return listener.Addr().(*net.TCPAddr).Port
 }
 
-// server is a node that is a cluster's server, and the person who uses it.
-func server(t *testing.T, board string) (*machine.Machine, *operator) {
+const clusterReady = "cluster server Ready"
+
+// site is what a server and the person who uses it need for any number of boots.
+type site struct {
+	disk     machine.Disk
+	hardware qemu.Machine
+	*operator
+}
+
+// newSite flashes a disk for a server; more are lines for the config's section
+// cluster.
+func newSite(t *testing.T, board string, more ...string) site {
 	t.Helper()
 	port := freePort(t)
 	o := newOperator(t, port)
 	i := builtWithCluster(t, board)
 	d := machine.NewDisk(t, workDir, i.path(), clusterDisk)
-	d.WriteConfig(header + "hostname: shop-17\naccess: {keys: [\"" + o.key + "\"]}\n")
-	return machine.Start(t, qemu.Machine{
-		GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: clusterMemory, Forwards: []qemu.Forward{{Host: port, Node: 6443}},
-	}), o
+	lines := []string{"hostname: shop-17", "access: {keys: [\"" + o.key + "\"]}"}
+	if len(more) > 0 { // without any, a node is a server by itself
+		lines = append(append(lines, "cluster:", "  role: server"), more...)
+	}
+	d.WriteConfig(header + strings.Join(lines, "\n") + "\n")
+	return site{d, qemu.Machine{
+		GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: serverMemory, Forwards: []qemu.Forward{{Host: port, Node: 6443}},
+	}, o}
 }
 
-const clusterReady = "cluster server Ready"
-
-func TestAnImageIsAClusterByItself(t *testing.T) { isACluster(t, "x86_64") }
-
-// isACluster boots a board's image and uses it as a person does.
-func isACluster(t *testing.T, board string) {
+// server boots an image that is a cluster by itself, and is back when all of the
+// cluster's own runs and a Pod beside it. Nothing comes from a registry.
+func server(t *testing.T, board string) (*machine.Machine, *operator) {
 	t.Helper()
-	timed(t)
-	m, o := server(t, board)
+	s := newSite(t, board)
+	m, o := machine.Start(t, s.hardware), s.operator
 	if up := m.ExpectUp(); up.Service != clusterReady {
 		t.Errorf("the node says %q", up.Service)
 	}
@@ -206,6 +218,12 @@ func isACluster(t *testing.T, board string) {
 	o.batteriesReady()
 	o.apply(podOfPause)
 	o.sees("Running", "get", "pod", "first", "--output=jsonpath={.status.phase}")
+	return m, o
+}
+
+func TestAnImageIsAClusterByItself(t *testing.T) {
+	timed(t)
+	m, o := server(t, "x86_64")
 	// The API server reaches kubelets, and they their Pods.
 	o.says("CoreDNS-", "logs", "--namespace=kube-system", "deployment/coredns")
 	o.says("CoreDNS-", "exec", "--namespace=kube-system", "deployment/coredns", "--", "/coredns", "-version")
@@ -213,6 +231,15 @@ func isACluster(t *testing.T, board string) {
 	o.says("coredns-", "top", "pods", "--namespace=kube-system")
 	o.apply(scaledAlways)
 	o.sees("2", "get", "deployment", "coredns", "--namespace=kube-system", "--output=jsonpath={.status.readyReplicas}")
+	// There is memory for more.
+	o.apply(tenPods)
+	o.sees("10", "get", "deployment", "ten", "--output=jsonpath={.status.readyReplicas}")
+	m.PowerOff()
+}
+
+func TestAnImageForArm64IsAClusterByItself(t *testing.T) {
+	timed(t)
+	m, _ := server(t, "arm64")
 	m.PowerOff()
 }
 
@@ -236,4 +263,18 @@ spec:
   - name: pause
     image: skerry.dev/pause:v1
     imagePullPolicy: Never
+`
+
+// tenPods are as many as a node with little memory has to run.
+const tenPods = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: ten, namespace: default}
+spec:
+  replicas: 10
+  selector: {matchLabels: {app: ten}}
+  template:
+    metadata: {labels: {app: ten}}
+    spec:
+      containers:
+      - {name: pause, image: "skerry.dev/pause:v1", imagePullPolicy: Never}
 `

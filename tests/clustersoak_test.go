@@ -2,8 +2,118 @@
 
 package tests
 
-import "testing"
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
 
-// Compiling the cluster for a second architecture takes a quarter of an hour
-// with cold caches.
-func TestAnImageForArm64IsAClusterByItself(t *testing.T) { isACluster(t, "arm64") }
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/skerry-os/skerry/tests/machine"
+)
+
+const (
+	clusterCuts = 20
+	// writers write at the same time, so that a cut hits transactions.
+	writers = 4
+)
+
+// What the API server acknowledged is there after each of many power cuts, all
+// of them while objects were written.
+func TestManyPowerCutsLoseNoAcknowledgedObject(t *testing.T) {
+	timed(t)
+	seed := uint64(time.Now().Unix())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	s := newSite(t, "x86_64")
+	var acknowledged []string
+	for round := range clusterCuts {
+		m := machine.Start(t, s.hardware)
+		if round == 0 {
+			s.logIn()
+		}
+		client := s.client()
+		there := s.configMaps(client)
+		for _, name := range acknowledged {
+			if !there[name] {
+				t.Fatalf("after %d cuts %s is gone", round, name)
+			}
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		written := make(chan string, 10000)
+		for writer := range writers {
+			go func() {
+				for i := 0; ctx.Err() == nil; i++ {
+					object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("r%d-w%d-%d", round, writer, i)}}
+					if _, err := client.CoreV1().ConfigMaps("default").Create(ctx, object, metav1.CreateOptions{}); err == nil {
+						written <- object.Name
+					}
+				}
+			}()
+		}
+		// Not before the first is acknowledged, and then at any moment.
+		select {
+		case name := <-written:
+			acknowledged = append(acknowledged, name)
+		case <-time.After(clusterDeadline):
+			t.Fatalf("round %d: nothing could be written", round)
+		}
+		time.Sleep(time.Duration(random.Int64N(int64(15 * time.Second))))
+		m.Kill()
+		stop()
+		for len(written) > 0 {
+			acknowledged = append(acknowledged, <-written)
+		}
+		t.Logf("cut %d: %d objects acknowledged in all", round+1, len(acknowledged))
+	}
+	m := machine.Start(t, s.hardware)
+	if up := m.ExpectUp(); up.Service != clusterReady {
+		t.Errorf("the node says %q", up.Service)
+	}
+	there := s.configMaps(s.client())
+	for _, name := range acknowledged {
+		if !there[name] {
+			t.Errorf("%s is gone", name)
+		}
+	}
+	m.PowerOff()
+	s.disk.CheckData()
+}
+
+// client is one of the server's API.
+func (o *operator) client() kubernetes.Interface {
+	o.t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	config.QPS = -1
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return client
+}
+
+// configMaps are the names of those in namespace default, as soon as the server
+// answers.
+func (o *operator) configMaps(client kubernetes.Interface) map[string]bool {
+	o.t.Helper()
+	names := map[string]bool{}
+	o.until("the list of ConfigMaps", func() error {
+		list, err := client.CoreV1().ConfigMaps("default").List(o.t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, item := range list.Items {
+			names[item.Name] = true
+		}
+		return nil
+	})
+	return names
+}

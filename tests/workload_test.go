@@ -36,9 +36,23 @@ func agnhost(t *testing.T, architecture string) string {
 	return program
 }
 
+// imagesForGuests serves agnhost from a registry which only a mirror with a
+// password has, and returns the lines of a config with which guests get it.
+func imagesForGuests(t *testing.T, architecture string) (lines []string) {
+	t.Helper()
+	images := registry.Serve(t, "puller", "a secret")
+	images.Add(t, "agnhost", "v1", architecture, agnhost(t, architecture))
+	_, port, _ := strings.Cut(images.Host, ":")
+	mirror := hostAddress + ":" + port
+	return []string{
+		"  registries:",
+		"    mirrors: {images.example: {endpoints: [\"http://" + mirror + "\"]}}",
+		"    credentials: {\"" + mirror + "\": {username: puller, password: a secret}}",
+	}
+}
+
 // workloads are what people run: a server that two clients want, of whom a
-// NetworkPolicy lets in the friend; a way in from outside; and a volume. The
-// image comes from a registry that only a mirror with a password has.
+// NetworkPolicy lets in the friend; a way in from outside; and a volume.
 const workloads = `apiVersion: v1
 kind: Pod
 metadata: {name: web, labels: {app: web}}
@@ -102,20 +116,13 @@ func TestANodeRunsWhatPeopleRun(t *testing.T) {
 	timed(t)
 	s, o := hostControlPlane(t)
 	i := builtWithCluster(t, "x86_64")
-	images := registry.Serve(t, "puller", "a secret")
-	images.Add(t, "agnhost", "v1", i.manifest.Architecture, agnhost(t, i.manifest.Architecture))
-	_, imagesPort, _ := strings.Cut(images.Host, ":")
-	mirror := hostAddress + ":" + imagesPort
-
+	images := imagesForGuests(t, i.manifest.Architecture)
 	door := freePort(t)
 	d := machine.NewDisk(t, workDir, i.path(), clusterDisk)
-	d.WriteConfig(agentConfig(o.joinToken(s, jointoken.Agent),
-		"  registries:",
-		"    mirrors: {images.example: {endpoints: [\"http://"+mirror+"\"]}}",
-		"    credentials: {\""+mirror+"\": {username: puller, password: a secret}}"))
+	d.WriteConfig(agentConfig(hostServer, o.joinToken(s, jointoken.Agent), images...))
 	start := func() *machine.Machine {
 		return machine.Start(t, qemu.Machine{
-			GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: clusterMemory, Forwards: []qemu.Forward{{Host: door, Node: 8081}},
+			GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: agentMemory, Forwards: []qemu.Forward{{Host: door, Node: 8081}},
 		})
 	}
 	m := start()

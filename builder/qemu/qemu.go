@@ -11,9 +11,11 @@
 package qemu
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -68,8 +70,18 @@ type Machine struct {
 	Serial string
 	// NoNetwork leaves the machine without a network card.
 	NoNetwork bool
+	// LAN is the network that the machine shares with others; none if nil.
+	LAN *LAN
 	// Extra is appended to the command line as it is.
 	Extra []string
+}
+
+// LAN is an Ethernet segment that a package lan's hub serves.
+type LAN struct {
+	Path string // of the hub's socket
+	// Gateway makes the machine bring the way out for all on the segment: QEMU
+	// gives them addresses and names. One machine does.
+	Gateway bool
 }
 
 // platform is what differs between architectures.
@@ -131,9 +143,7 @@ func (m Machine) Command() ([]string, error) {
 		return nil, err
 	}
 	args = append(args, disk...)
-	if !m.NoNetwork {
-		args = append(args, "-netdev", m.netdev(), "-device", "virtio-net-pci,netdev=net")
-	}
+	args = append(args, m.network()...)
 	serial := m.Serial
 	if serial == "" {
 		serial = "mon:stdio"
@@ -176,9 +186,35 @@ func (m Machine) diskDevice() ([]string, error) {
 	return nil, fmt.Errorf("disk bus %q: choose one of %s", m.Bus, strings.Join(Buses, ", "))
 }
 
-func (m Machine) netdev() string {
+// network returns the arguments for the network card.
+func (m Machine) network() []string {
+	const card = "virtio-net-pci,netdev=net"
+	switch {
+	case m.NoNetwork:
+		return nil
+	case m.LAN == nil:
+		return []string{"-netdev", m.user("net"), "-device", card}
+	}
+	// Machines of a segment need different addresses: of those for local use.
+	sum := sha256.Sum256([]byte(m.Disk))
+	mac := net.HardwareAddr{0x52, 0x54, 0x00, sum[0], sum[1], sum[2]}
+	args := []string{"-device", card + ",mac=" + mac.String()}
+	segment := func(id string) string {
+		return "stream,id=" + id + ",server=off,addr.type=unix,addr.path=" + escape(m.LAN.Path)
+	}
+	if !m.LAN.Gateway {
+		return append(args, "-netdev", segment("net"))
+	}
+	// A hub in QEMU between the card, the segment and the way out.
+	return append(args, "-netdev", "hubport,id=net,hubid=0",
+		"-netdev", segment("segment"), "-netdev", "hubport,id=to-segment,hubid=0,netdev=segment",
+		"-netdev", m.user("out"), "-netdev", "hubport,id=to-out,hubid=0,netdev=out")
+}
+
+// user is QEMU's own network for one machine.
+func (m Machine) user(id string) string {
 	var b strings.Builder
-	b.WriteString("user,id=net")
+	b.WriteString("user,id=" + id)
 	for _, f := range m.Forwards {
 		fmt.Fprintf(&b, ",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Node)
 	}

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -43,6 +44,30 @@ func TestCommandNamesDiskBusAndPorts(t *testing.T) {
 	m.NoNetwork = true
 	if args, _ = m.Command(); slices.Contains(args, "-netdev") {
 		t.Error("there is a network card although none is wanted")
+	}
+}
+
+func TestMachinesOfASegmentHaveAddressesOfTheirOwnAndOneWayOut(t *testing.T) {
+	dir := t.TempDir()
+	line := func(disk string, gateway bool) string {
+		m := Machine{GOARCH: "amd64", Disk: disk, Variables: filepath.Join(dir, "vars"),
+			Forwards: []Forward{{6443, 6443}}, LAN: &LAN{Path: "/tmp/l,an", Gateway: gateway}}
+		args, err := m.Command()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasSuffix(arg, "addr.path=/tmp/l,,an") }) {
+			t.Errorf("the segment is not part of %q", args)
+		}
+		return strings.Join(args, " ")
+	}
+	mac := regexp.MustCompile(`mac=52:54:00:\S+`)
+	first, second := line("a", true), line("b", false)
+	if mac.FindString(first) == "" || mac.FindString(first) == mac.FindString(second) || mac.FindString(second) != mac.FindString(line("b", false)) {
+		t.Errorf("addresses %q and %q", mac.FindString(first), mac.FindString(second))
+	}
+	if !strings.Contains(first, "hostfwd=") || strings.Contains(second, "user,") {
+		t.Errorf("the way out of %s\nand of %s", first, second)
 	}
 }
 

@@ -24,10 +24,14 @@ and the serial console on this terminal. The image itself is not changed: the
 machine gets a copy, which is removed when it ends unless --keep names it.
 
 Ctrl-A X ends the machine at once, like pulling the plug; Ctrl-A C reaches
-QEMU's own prompt, where system_powerdown presses the power button.`,
+QEMU's own prompt, where system_powerdown presses the power button.
+
+Machines with the same --lan share a network, as long as the first of them runs:
+it has the address 10.0.2.15, and the ports of --port are its.`,
 		Example: `  builder run skerry-1.2.0-x86_64.img
   builder run --config shop-17.yaml --disk nvme --port 6443:6443 skerry-1.2.0-x86_64.img
-  builder run --keep node.disk skerry-1.2.0-arm64.img`,
+  builder run --keep node.disk skerry-1.2.0-arm64.img
+  builder run --lan /tmp/shop --config till-2.yaml skerry-1.2.0-x86_64.img`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Image = args[0]
@@ -59,7 +63,9 @@ QEMU's own prompt, where system_powerdown presses the power button.`,
 	flags.Int64Var(&o.DiskGiB, "disk-size", 8, "size of the disk in GiB")
 	flags.StringArrayVar(&ports, "port", nil, "make a TCP port of the node reachable at 127.0.0.1, as HOST:NODE; may be repeated")
 	flags.StringVar(&o.Keep, "keep", "", "file for the disk, used again if it exists")
+	flags.StringVar(&o.LAN, "lan", "", "socket of a network that machines on this host share, made by the first")
 	flags.BoolVar(&o.NoNetwork, "no-network", false, "leave the machine without a network card")
+	cmd.MarkFlagsMutuallyExclusive("lan", "no-network")
 	must(cmd.RegisterFlagCompletionFunc("board", s.completeBoards))
 	must(cmd.RegisterFlagCompletionFunc("disk", cobra.FixedCompletions(qemu.Buses, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd

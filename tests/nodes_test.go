@@ -1,0 +1,85 @@
+//go:build system
+
+package tests
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/skerry-os/skerry/builder/lan"
+	"github.com/skerry-os/skerry/builder/qemu"
+	"github.com/skerry-os/skerry/tests/machine"
+)
+
+// firstGuest is the address of the machine that brings the way out of a network.
+const firstGuest = "10.0.2.15"
+
+// A server and an agent that see each other: what a Pod sends to one on the
+// other node goes through the Pods' own network.
+func TestPodsOfTwoNodesReachEachOther(t *testing.T) {
+	timed(t)
+	segment := filepath.Join(t.TempDir(), "lan")
+	hub, err := lan.Listen(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hub.Close()
+	i := builtWithCluster(t, "x86_64")
+	images := imagesForGuests(t, i.manifest.Architecture)
+
+	s := newSite(t, "x86_64", images...)
+	s.hardware.LAN = &qemu.LAN{Path: segment, Gateway: true}
+	first := machine.Start(t, s.hardware)
+	if up := first.ExpectUp(); up.Service != clusterReady {
+		t.Errorf("the first node says %q", up.Service)
+	}
+	s.logIn()
+	token := strings.TrimSpace(s.run("token", "create", "--kubeconfig", s.kubeconfig))
+
+	d := machine.NewDisk(t, workDir, i.path(), clusterDisk)
+	d.WriteConfig(agentConfig("https://"+firstGuest+":6443", token, images...))
+	second := machine.Start(t, qemu.Machine{GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: agentMemory, LAN: &qemu.LAN{Path: segment}})
+	if up := second.ExpectUp(); up.Service != clusterAgent {
+		t.Errorf("the second node says %q", up.Service)
+	}
+	s.sees("True True", "get", "nodes", `--output=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}`)
+	s.apply(onePodEach)
+	s.running("here", "there")
+	s.reaches("here", "there.default.svc.cluster.local:80")
+	s.reaches("there", "here.default.svc.cluster.local:80")
+	second.PowerOff()
+	first.PowerOff()
+}
+
+// onePodEach are a Pod on each of two nodes, and names for them.
+const onePodEach = `apiVersion: v1
+kind: Pod
+metadata: {name: here, labels: {pod: here}}
+spec:
+  nodeSelector: {kubernetes.io/hostname: shop-17}
+  containers:
+  - {name: web, image: "images.example/agnhost:v1", args: [netexec, --http-port=8080, --udp-port=-1]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: there, labels: {pod: there}}
+spec:
+  nodeSelector: {kubernetes.io/hostname: mast-3}
+  containers:
+  - {name: web, image: "images.example/agnhost:v1", args: [netexec, --http-port=8080, --udp-port=-1]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: here}
+spec:
+  selector: {pod: here}
+  ports: [{port: 80, targetPort: 8080}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: there}
+spec:
+  selector: {pod: there}
+  ports: [{port: 80, targetPort: 8080}]
+`
