@@ -204,21 +204,27 @@ func newSite(t *testing.T, board string, more ...string) site {
 	}, o}
 }
 
-// server boots an image that is a cluster by itself, and is back when all of the
-// cluster's own runs and a Pod beside it. Nothing comes from a registry.
+// server boots an image that is a cluster by itself.
 func server(t *testing.T, board string) (*machine.Machine, *operator) {
 	t.Helper()
 	s := newSite(t, board)
-	m, o := machine.Start(t, s.hardware), s.operator
+	m := machine.Start(t, s.hardware)
+	s.becomesCluster(m)
+	return m, s.operator
+}
+
+// becomesCluster waits until all of the cluster's own runs on a machine, and a Pod
+// beside it. Nothing comes from a registry.
+func (s site) becomesCluster(m *machine.Machine) {
+	s.t.Helper()
 	if up := m.ExpectUp(); up.Service != clusterReady {
-		t.Errorf("the node says %q", up.Service)
+		s.t.Errorf("the node says %q", up.Service)
 	}
-	o.logIn()
-	o.sees("shop-17=True", "get", "nodes", `--output=jsonpath={.items[0].metadata.name}={.items[0].status.conditions[?(@.type=="Ready")].status}`)
-	o.batteriesReady()
-	o.apply(podOfPause)
-	o.sees("Running", "get", "pod", "first", "--output=jsonpath={.status.phase}")
-	return m, o
+	s.logIn()
+	s.sees("shop-17=True", "get", "nodes", `--output=jsonpath={.items[0].metadata.name}={.items[0].status.conditions[?(@.type=="Ready")].status}`)
+	s.batteriesReady()
+	s.apply(podOfPause)
+	s.sees("Running", "get", "pod", "first", "--output=jsonpath={.status.phase}")
 }
 
 func TestAnImageIsAClusterByItself(t *testing.T) {

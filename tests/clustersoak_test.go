@@ -85,6 +85,16 @@ func TestManyPowerCutsLoseNoAcknowledgedObject(t *testing.T) {
 	s.disk.CheckData()
 }
 
+// The emulated Pi has 2 GiB, four slow processors, and disk and network behind one
+// USB controller of 480 Mbit/s.
+func TestRaspberryPiIsACluster(t *testing.T) {
+	timed(t)
+	s := newSite(t, "rpi4")
+	m := startRaspberryPi(t, s.disk, s.hardware.Forwards...)
+	s.becomesCluster(m)
+	m.Kill()
+}
+
 // client is one of the server's API.
 func (o *operator) client() kubernetes.Interface {
 	o.t.Helper()

@@ -167,6 +167,7 @@ var bare = []string{"--without", "cluster", "--overlay", "heartbeat"}
 var clusterBuilds = map[string]func() (image, error){
 	"x86_64": sync.OnceValues(func() (image, error) { return build("x86_64", "x86_64-cluster") }),
 	"arm64":  sync.OnceValues(func() (image, error) { return build("arm64", "arm64-cluster") }),
+	"rpi4":   sync.OnceValues(func() (image, error) { return build("rpi4", "rpi4-cluster") }),
 }
 
 // build builds a board's image into a folder of a name.

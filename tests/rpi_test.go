@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/skerry-os/skerry/builder/bootscript"
 	"github.com/skerry-os/skerry/builder/disk"
+	"github.com/skerry-os/skerry/builder/qemu"
 	"github.com/skerry-os/skerry/tests/machine"
 )
 
@@ -43,15 +45,15 @@ func copyOut(t *testing.T, image, partition, dir string, names ...string) {
 
 var saysArguments = regexp.MustCompile(`setenv bootargs "(.*) \$\{skerry_args\}"`)
 
-// U-Boot hangs in QEMU's raspi4b, so the test does what it would do: it loads
-// kernel and initramfs out of slot A, and the device tree of partition boot, which
-// the firmware would hand on. Of that tree it switches off what QEMU does not
-// have, and has the USB controller of the power socket be a host: the disk and the
-// network hang on it, in place of the card and the network that QEMU lacks. The
-// console is the other UART's. Disk, kernel, initramfs and root are the image's.
-func TestRaspberryPiImageComesUpWithAPatchedDeviceTreeAndAnotherConsole(t *testing.T) {
-	timed(t)
-	d := flashed(t, "rpi4")
+// startRaspberryPi boots a disk with an image for rpi4. U-Boot hangs in QEMU's
+// raspi4b, so this does what it would do: it loads kernel and initramfs out of
+// slot A, and the device tree of partition boot, which the firmware would hand on.
+// Of that tree it switches off what QEMU does not have, and has the USB controller
+// of the power socket be a host: the disk and the network hang on it, in place of
+// the card and the network that QEMU lacks. The console is the other UART's. Disk,
+// kernel, initramfs and root are the image's.
+func startRaspberryPi(t *testing.T, d machine.Disk, forwards ...qemu.Forward) *machine.Machine {
+	t.Helper()
 	dir := t.TempDir()
 	copyOut(t, d.Path, disk.SlotA, dir, bootscript.Kernel, bootscript.Initramfs, bootscript.SlotScript)
 	copyOut(t, d.Path, disk.Boot, dir, "bcm2711-rpi-4-b.dtb")
@@ -77,11 +79,21 @@ func TestRaspberryPiImageComesUpWithAPatchedDeviceTreeAndAnotherConsole(t *testi
 	}
 	machine.Run(t, "fdtput", "-t", "s", tree, "/soc/usb@7e980000", "dr_mode", "host")
 
-	m := machine.StartCommand(t, d.Path, []string{"qemu-system-aarch64", "-nodefaults", "-no-user-config", "-display", "none",
+	network := "user,id=net"
+	for _, f := range forwards {
+		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Node)
+	}
+	return machine.StartCommand(t, d.Path, []string{"qemu-system-aarch64", "-nodefaults", "-no-user-config", "-display", "none",
 		"-machine", "raspi4b", "-accel", "tcg,thread=multi", "-serial", "stdio",
 		"-kernel", in(bootscript.Kernel), "-initrd", in(bootscript.Initramfs), "-dtb", tree, "-append", commandLine,
 		"-drive", "if=none,id=disk,format=raw,file=" + strings.ReplaceAll(d.Path, ",", ",,"), "-device", "usb-storage,drive=disk",
-		"-netdev", "user,id=net", "-device", "usb-net,netdev=net"})
+		"-netdev", network, "-device", "usb-net,netdev=net"})
+}
+
+func TestRaspberryPiImageComesUpWithAPatchedDeviceTreeAndAnotherConsole(t *testing.T) {
+	timed(t)
+	d := flashed(t, "rpi4")
+	m := startRaspberryPi(t, d)
 	up := m.ExpectUp()
 	if up.Version != version || up.Slot != "A" {
 		t.Errorf("release %s in slot %s is up, not release %s in slot A", up.Version, up.Slot, version)

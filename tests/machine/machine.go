@@ -28,7 +28,7 @@ import (
 const (
 	// Deadline is how long any single line may take. A boot takes a fraction of
 	// a minute on two emulated processors, and these may be busy otherwise.
-	Deadline = 8 * time.Minute
+	Deadline = 15 * time.Minute
 	// pressAgain is how long a press of a key or button may take to be noticed
 	// before it is pressed again: a node that is up still loads drivers.
 	pressAgain = 3 * time.Second
