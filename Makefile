@@ -37,7 +37,7 @@ test-cluster: build ## run the tests that start a control plane
 	SKERRY=$(CURDIR)/bin/skerry $(GO) test -tags cluster -p 1 -timeout 40m -run AgainstAnAPIServer ./cluster/addons ./cluster/control ./cluster/localstorage ./cluster/node ./cluster/servicelb
 
 test-system: build test-rootful ## build images and boot them under QEMU
-	$(GO) test -tags system -timeout 80m -p 1 -v ./tests/...  # -p 1 shows lines as they come
+	$(GO) test -tags system -timeout 80m -p 1 -parallel 2 -v ./tests/...  # -p 1 shows lines as they come
 
 # Mounts, network interfaces and containers of namespaces of their own.
 test-rootful: ## run the tests that need root, if this is root

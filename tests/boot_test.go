@@ -21,6 +21,7 @@ func TestNodeComesUpAndThePowerButtonSwitchesItOff(t *testing.T) {
 		{"arm64", "arm64", "virtio"},
 	} {
 		t.Run(tc.board+" "+tc.bus, func(t *testing.T) {
+			t.Parallel()
 			timed(t)
 			d := flashed(t, tc.board)
 			m := machine.Start(t, qemu.Machine{GOARCH: tc.goarch, Disk: d.Path, Bus: tc.bus})
@@ -57,6 +58,7 @@ func TestNodeStaysTheSameOverRestarts(t *testing.T) {
 		{"arm64", "arm64"},
 	} {
 		t.Run(tc.board, func(t *testing.T) {
+			t.Parallel()
 			timed(t)
 			d := flashed(t, tc.board)
 			m := machine.Start(t, qemu.Machine{GOARCH: tc.goarch, Disk: d.Path})

@@ -23,6 +23,7 @@ func TestBadConfigIsNamedAndTheLastGoodOneCounts(t *testing.T) {
 		{"10 MB", header + strings.Repeat("# too long\n", 1<<20), `skerry\.yaml:1:1: the file is larger than 1024 KiB`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			timed(t)
 			d := used(t)
 			d.WriteConfig(tc.config)
@@ -49,6 +50,7 @@ func aliasBomb() string {
 }
 
 func TestNodeStartsWithDefaultsIfItsFirstConfigIsBad(t *testing.T) {
+	t.Parallel()
 	timed(t)
 	d := flashed(t, "x86_64")
 	d.WriteConfig(header + "hostname: Shop 17\n")
@@ -73,6 +75,7 @@ func TestNodeStartsWithDefaultsIfItsFirstConfigIsBad(t *testing.T) {
 }
 
 func TestConfigUnderAnotherNameIsTold(t *testing.T) {
+	t.Parallel()
 	timed(t)
 	d := flashed(t, "x86_64")
 	if err := disk.WriteBootFile(d.Path, "skerry.yaml.txt", []byte(header+"hostname: shop-17\r\n"), time.Now()); err != nil {
@@ -82,6 +85,7 @@ func TestConfigUnderAnotherNameIsTold(t *testing.T) {
 }
 
 func TestConfigNamesTheNodeAndGivesItAddresses(t *testing.T) {
+	t.Parallel()
 	timed(t)
 	d := flashed(t, "x86_64")
 	d.WriteConfig(header + `hostname: shop-18

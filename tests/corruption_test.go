@@ -16,6 +16,7 @@ import (
 const blockBytes = 4096
 
 func TestImageWithOneBitFlippedInAModuleRefusesToReadIt(t *testing.T) {
+	t.Parallel()
 	timed(t)
 	i := built(t, "x86_64")
 	d := flashed(t, "x86_64")
@@ -45,6 +46,7 @@ func TestImageWithOneBitFlippedDoesNotBootAndStartsAgain(t *testing.T) {
 		{"the top of the hash tree", params.Tree, `no partition holds its root; .*/dev/vda2 \(slot-a\), \d+ MiB: holds another release or none`},
 	} {
 		t.Run(tc.where, func(t *testing.T) {
+			t.Parallel()
 			timed(t)
 			d := flashed(t, "x86_64")
 			flipInSlot(t, d, tc.offset)
@@ -55,6 +57,7 @@ func TestImageWithOneBitFlippedDoesNotBootAndStartsAgain(t *testing.T) {
 }
 
 func TestDiskWithoutSlotsIsNamedAndTheNodeStartsAgain(t *testing.T) {
+	t.Parallel()
 	timed(t)
 	d := flashed(t, "x86_64")
 	machine.Run(t, "sgdisk", "-d", "2", "-d", "3", d.Path)

@@ -15,6 +15,7 @@ import (
 )
 
 func TestDiskTooSmallForDataIsNamedAndTheNodeComesUp(t *testing.T) {
+	t.Parallel()
 	timed(t)
 	d := machine.NewDisk(t, workDir, built(t, "x86_64").path(), 0)
 	up := boot(t, d).ExpectUp()
@@ -24,6 +25,7 @@ func TestDiskTooSmallForDataIsNamedAndTheNodeComesUp(t *testing.T) {
 }
 
 func TestForeignContentsOfDataAreKeptUntilTheConfigSaysWipe(t *testing.T) {
+	t.Parallel()
 	timed(t)
 	d := flashed(t, "x86_64")
 	start, bytes := addData(t, d)
@@ -50,6 +52,7 @@ func TestForeignContentsOfDataAreKeptUntilTheConfigSaysWipe(t *testing.T) {
 }
 
 func TestForeignContentsBehindTheSlotsAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	timed(t)
 	d := flashed(t, "x86_64")
 	// Where data would begin: behind the image and its second partition table.
@@ -68,6 +71,7 @@ func TestForeignContentsBehindTheSlotsAreLeftAlone(t *testing.T) {
 }
 
 func TestNodeComesUpWithFullData(t *testing.T) {
+	t.Parallel()
 	timed(t)
 	d := used(t)
 	name := d.FileSystem()

@@ -223,10 +223,14 @@ func boot(t testing.TB, d machine.Disk) *machine.Machine {
 	return machine.Start(t, qemu.Machine{GOARCH: "amd64", Disk: d.Path})
 }
 
+var usedMutex sync.Mutex
+
 // used returns a disk whose node was up once and was switched off with its
 // power button. Its node config is that of usedConfig.
 func used(t testing.TB) machine.Disk {
 	t.Helper()
+	usedMutex.Lock()
+	defer usedMutex.Unlock()
 	path := filepath.Join(workDir, "used")
 	if _, err := os.Stat(path); err == nil {
 		return machine.NewDisk(t, workDir, path, 0)

@@ -22,6 +22,7 @@ func TestNodeWithoutNetworkComesUpAndSaysSo(t *testing.T) {
 		{"no DHCP server", []string{"-netdev", "hubport,id=net,hubid=0", "-device", "virtio-net-pci,netdev=net"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			timed(t)
 			d := flashed(t, "x86_64")
 			m := machine.Start(t, qemu.Machine{GOARCH: "amd64", Disk: d.Path, NoNetwork: true, Extra: tc.extra})
@@ -36,6 +37,7 @@ func TestNodeWithoutNetworkComesUpAndSaysSo(t *testing.T) {
 
 // The network's time has not passed when the button is pressed.
 func TestThePowerButtonEndsABootThatWaits(t *testing.T) {
+	t.Parallel()
 	timed(t)
 	d := flashed(t, "x86_64")
 	m := machine.Start(t, qemu.Machine{GOARCH: "amd64", Disk: d.Path, NoNetwork: true,
@@ -55,6 +57,7 @@ func TestClockIsNeverBeforeTheBuildAndLackOfTimeIsTold(t *testing.T) {
 		{"arm64", "arm64", "1970-01-01T00:00:00"},
 	} {
 		t.Run(tc.board, func(t *testing.T) {
+			t.Parallel()
 			timed(t)
 			d := flashed(t, tc.board)
 			d.WriteConfig(header + "network: {ntp: [10.0.2.99]}\n")

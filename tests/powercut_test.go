@@ -18,7 +18,15 @@ import (
 // package data.
 type cut struct {
 	line  string
-	delay time.Duration // at the most; a random part of it is waited
+	delay time.Duration
+}
+
+// at is a cut with a random part of the delay.
+func (c cut) at(random *rand.Rand) cut {
+	if c.delay > 0 {
+		c.delay = time.Duration(random.Int64N(int64(c.delay)))
+	}
+	return c
 }
 
 // Lines of a first boot.
@@ -48,25 +56,25 @@ func TestPowerCutsDuringTheFirstBootAreSurvived(t *testing.T) {
 		{servicesDone, 0},
 		{nodeIsUp, 3 * time.Second},
 	} {
+		c := c.at(random)
 		t.Run(fmt.Sprintf("moment %d", i+1), func(t *testing.T) {
+			t.Parallel()
 			timed(t)
 			d := flashed(t, "x86_64")
-			cutPower(t, d, c, random)
+			cutPower(t, d, c)
 			recovers(t, d)
 		})
 	}
 }
 
 // cutPower boots a machine and pulls its plug.
-func cutPower(t *testing.T, d machine.Disk, c cut, random *rand.Rand) {
+func cutPower(t *testing.T, d machine.Disk, c cut) {
 	t.Helper()
 	m := boot(t, d)
 	if line := m.Expect(c.line + "|" + nodeIsUp); c.line != nodeIsUp && strings.HasPrefix(line[0], "skerry: node up") {
 		t.Fatalf("the node came up, and never said %q\n%s", c.line, m.Tail(20))
 	}
-	if c.delay > 0 {
-		time.Sleep(time.Duration(random.Int64N(int64(c.delay))))
-	}
+	time.Sleep(c.delay)
 	m.Kill()
 	t.Logf("the plug was pulled after: %s", strings.Join(last(m.Lines(), 1), ""))
 }

@@ -24,7 +24,7 @@ func TestManyPowerCutsInARowAreSurvived(t *testing.T) {
 			timed(t)
 			d := flashed(t, "x86_64")
 			for range 3 {
-				cutPower(t, d, cut{kernelStarts, 8 * time.Second}, random)
+				cutPower(t, d, cut{kernelStarts, 8 * time.Second}.at(random))
 			}
 			recovers(t, d)
 		})
