@@ -33,9 +33,8 @@ import (
 )
 
 const (
-	// every is how often all objects are applied again. The API server writes
-	// nothing when nothing changed: one round costs it a few milliseconds an
-	// object.
+	// every is how often all objects are looked at, and applied again if they
+	// changed: one round costs the API server a millisecond an object.
 	every = 10 * time.Minute
 
 	// What failed is tried again after firstPause, then after twice the time.

@@ -53,6 +53,9 @@ func (n *Node) kubeletConfig(m *join.Response) map[string]any {
 		"serializeImagePulls":      false,
 		"volumePluginDir":          n.AgentDir("volume-plugins"),
 		"registerWithTaints":       taints(n.NodeTaints),
+		// The lease says that the node lives, and changes are reported at once: a
+		// status that is the same is written to the server's disk for nothing.
+		"nodeStatusReportFrequency": "1h",
 	}
 }
 
