@@ -1,10 +1,12 @@
 package builder
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,10 +64,10 @@ func Run(ctx context.Context, o RunOptions) error {
 	}
 	machine := qemu.Machine{
 		GOARCH: board.Architecture, Disk: target, Bus: o.Bus, Memory: o.Memory, CPUs: o.CPUs,
-		Variables: variables, Forwards: o.Forwards, NoNetwork: o.NoNetwork,
+		Variables: variables, Forwards: o.Forwards, NoNetwork: o.NoNetwork, LAN: o.LAN,
 	}
 	if o.LAN != "" {
-		leave, err := o.joinLAN(&machine)
+		leave, err := o.joinLAN(ctx)
 		if err != nil {
 			return err
 		}
@@ -92,21 +94,48 @@ func Run(ctx context.Context, o RunOptions) error {
 	return nil
 }
 
-// joinLAN puts the machine on the network. The first of those that name it serves
-// it while it runs, and brings the way out.
-func (o RunOptions) joinLAN(m *qemu.Machine) (leave func() error, err error) {
-	hub, err := lan.Listen(o.LAN)
-	switch {
-	case errors.Is(err, lan.ErrExists) && len(o.Forwards) > 0:
-		return nil, fmt.Errorf("network %s leads to ports of the machine that began it, not to those of this one", o.LAN)
-	case errors.Is(err, lan.ErrExists):
-		m.LAN = &qemu.LAN{Path: o.LAN}
-		return func() error { return nil }, nil
-	case err != nil:
+// joinLAN makes the network that the machine is to be on, unless another machine
+// did.
+func (o RunOptions) joinLAN(ctx context.Context) (leave func(), err error) {
+	leave, err = StartLAN(ctx, o.LAN, o.Forwards)
+	if errors.Is(err, lan.ErrExists) {
+		if len(o.Forwards) > 0 {
+			return nil, fmt.Errorf("network %s leads to ports of the machine that began it, not to those of this one", o.LAN)
+		}
+		return func() {}, nil
+	}
+	return leave, err
+}
+
+// StartLAN makes a network of virtual machines at a socket, with a way out. The
+// error is lan.ErrExists if there is one.
+func StartLAN(ctx context.Context, socket string, forwards []qemu.Forward) (stop func(), err error) {
+	segment, err := lan.Listen(socket)
+	if err != nil {
 		return nil, err
 	}
-	m.LAN = &qemu.LAN{Path: o.LAN, Gateway: true}
-	return hub.Close, nil
+	args := qemu.WayOut(socket, forwards)
+	ctx, cancel := context.WithCancel(ctx)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		cancel()
+		segment.Close()
+		return nil, fmt.Errorf("network of machines: %w: run `make deps`", err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := cmd.Wait(); err != nil && ctx.Err() == nil {
+			slog.Error("the network of machines has no way out any more", "error", err, "qemu", said.String())
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+		segment.Close()
+	}, nil
 }
 
 // ForBoard completes a machine with what a board's images need of it.

@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/skerry-os/skerry/builder/lan"
+	"github.com/skerry-os/skerry/builder"
 	"github.com/skerry-os/skerry/builder/qemu"
 	"github.com/skerry-os/skerry/tests/machine"
 )
 
-// firstGuest is the address of the machine that brings the way out of a network.
+// firstGuest is the address of the first machine of a network.
 const firstGuest = "10.0.2.15"
 
 // A server and an agent that see each other: what a Pod sends to one on the
@@ -20,16 +20,16 @@ const firstGuest = "10.0.2.15"
 func TestPodsOfTwoNodesReachEachOther(t *testing.T) {
 	timed(t)
 	segment := filepath.Join(t.TempDir(), "lan")
-	hub, err := lan.Listen(segment)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer hub.Close()
 	i := builtWithCluster(t, "x86_64")
 	images := imagesForGuests(t, i.manifest.Architecture)
 
 	s := newSite(t, "x86_64", images...)
-	s.hardware.LAN = &qemu.LAN{Path: segment, Gateway: true}
+	stop, err := builder.StartLAN(t.Context(), segment, s.hardware.Forwards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	s.hardware.LAN = segment
 	first := machine.Start(t, s.hardware)
 	if up := first.ExpectUp(); up.Service != clusterReady {
 		t.Errorf("the first node says %q", up.Service)
@@ -39,7 +39,7 @@ func TestPodsOfTwoNodesReachEachOther(t *testing.T) {
 
 	d := machine.NewDisk(t, workDir, i.path(), clusterDisk)
 	d.WriteConfig(agentConfig("https://"+firstGuest+":6443", token, images...))
-	second := machine.Start(t, qemu.Machine{GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: agentMemory, LAN: &qemu.LAN{Path: segment}})
+	second := machine.Start(t, qemu.Machine{GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: agentMemory, LAN: segment})
 	if up := second.ExpectUp(); up.Service != clusterAgent {
 		t.Errorf("the second node says %q", up.Service)
 	}

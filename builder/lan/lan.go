@@ -1,6 +1,6 @@
 // Package lan is an Ethernet segment for virtual machines on one host, without
-// root: a hub on a unix socket. QEMU speaks its protocol as `-netdev stream`: each
-// frame has its length before it, four bytes, big endian.
+// root: a switch on a unix socket. QEMU speaks its protocol as `-netdev stream`:
+// each frame has its length before it, four bytes, big endian.
 package lan
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"sync"
@@ -19,19 +20,31 @@ const (
 	// maxFrame is more than QEMU sends: a segment that a guest's card has not
 	// cut up yet.
 	maxFrame = 128 << 10
+	// headBytes are the length before a frame, and its two addresses.
+	lengthBytes = 4
+	headBytes   = lengthBytes + 2*6
+	// maxAddresses bounds what a machine that makes up addresses can have learnt.
+	maxAddresses = 1024
 	// waiting is how many frames a machine may be behind until it loses some, as
 	// on a wire.
 	waiting = 512
 )
 
-// Hub passes what each machine sends to all others.
-type Hub struct {
+// Switch passes frames on to the machine that has their address.
+type Switch struct {
 	listener net.Listener
 
 	mu       sync.Mutex
 	machines map[*machine]struct{}
+	places   map[address]*machine // where each address was seen last
 	stopped  sync.WaitGroup
 }
+
+// address is a MAC address.
+type address [6]byte
+
+// group tells whether it means several machines (IEEE 802, 8.2).
+func (a address) group() bool { return a[0]&1 == 1 }
 
 // machine is one on the segment.
 type machine struct {
@@ -39,12 +52,12 @@ type machine struct {
 	queue chan []byte // of frames for it
 }
 
-// ErrExists is that the segment is there already: another hub serves it.
+// ErrExists is that the segment is there already: another switch serves it.
 var ErrExists = errors.New("the network exists")
 
 // Listen makes the segment that machines find at the path, and serves it until
-// Close. What a hub that did not end in order left there is replaced.
-func Listen(path string) (*Hub, error) {
+// Close. What a switch that did not end in order left there is replaced.
+func Listen(path string) (*Switch, error) {
 	listener, err := net.Listen("unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if conn, err := net.Dial("unix", path); err == nil {
@@ -61,68 +74,61 @@ func Listen(path string) (*Hub, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network of machines: %w", err)
 	}
-	h := &Hub{listener: listener, machines: map[*machine]struct{}{}}
-	h.stopped.Go(h.accept)
-	return h, nil
+	s := &Switch{listener: listener, machines: map[*machine]struct{}{}, places: map[address]*machine{}}
+	s.stopped.Go(s.accept)
+	return s, nil
 }
 
 // Close ends the segment and removes its socket.
-func (h *Hub) Close() error {
-	err := h.listener.Close()
-	h.mu.Lock()
-	for m := range h.machines {
-		h.leave(m)
+func (s *Switch) Close() error {
+	err := s.listener.Close()
+	s.mu.Lock()
+	for m := range s.machines {
+		s.leave(m)
 	}
-	h.mu.Unlock()
-	h.stopped.Wait()
+	s.mu.Unlock()
+	s.stopped.Wait()
 	return err
 }
 
-func (h *Hub) accept() {
+func (s *Switch) accept() {
 	for {
-		conn, err := h.listener.Accept()
+		conn, err := s.listener.Accept()
 		if err != nil {
 			return
 		}
 		m := &machine{conn, make(chan []byte, waiting)}
-		h.mu.Lock()
-		h.machines[m] = struct{}{}
-		h.mu.Unlock()
-		h.stopped.Go(func() { h.receive(m) })
-		h.stopped.Go(func() { send(m) })
+		s.mu.Lock()
+		s.machines[m] = struct{}{}
+		s.mu.Unlock()
+		s.stopped.Go(func() { s.receive(m) })
+		s.stopped.Go(func() { send(m) })
 	}
 }
 
 // leave takes a machine off, under the lock.
-func (h *Hub) leave(m *machine) {
-	if _, there := h.machines[m]; there {
-		delete(h.machines, m)
+func (s *Switch) leave(m *machine) {
+	if _, there := s.machines[m]; there {
+		delete(s.machines, m)
+		maps.DeleteFunc(s.places, func(_ address, at *machine) bool { return at == m })
 		close(m.queue)
 		m.conn.Close()
 	}
 }
 
 // receive passes a machine's frames on until it is gone.
-func (h *Hub) receive(from *machine) {
+func (s *Switch) receive(from *machine) {
 	in := bufio.NewReaderSize(from.conn, maxFrame)
 	for {
 		frame, err := readFrame(in)
-		h.mu.Lock()
+		s.mu.Lock()
 		if err != nil {
-			h.leave(from)
-			h.mu.Unlock()
+			s.leave(from)
+			s.mu.Unlock()
 			return
 		}
-		for m := range h.machines {
-			if m == from {
-				continue
-			}
-			select {
-			case m.queue <- frame:
-			default:
-			}
-		}
-		h.mu.Unlock()
+		s.pass(from, frame)
+		s.mu.Unlock()
 	}
 }
 
@@ -135,14 +141,33 @@ func send(to *machine) {
 	}
 }
 
+// pass queues a frame for the machine that it is for, or for all others, under
+// the lock. One for an address that nobody has sent from is for nobody: QEMU's way
+// out would take it for its own.
+func (s *Switch) pass(from *machine, frame []byte) {
+	to, source := address(frame[lengthBytes:]), address(frame[lengthBytes+len(address{}):])
+	if _, known := s.places[source]; known || len(s.places) < maxAddresses {
+		s.places[source] = from
+	}
+	for m := range s.machines {
+		if m == from || !to.group() && s.places[to] != m {
+			continue
+		}
+		select {
+		case m.queue <- frame:
+		default:
+		}
+	}
+}
+
 // readFrame reads a frame with its length before it.
 func readFrame(in io.Reader) ([]byte, error) {
-	var length [4]byte
+	var length [lengthBytes]byte
 	if _, err := io.ReadFull(in, length[:]); err != nil {
 		return nil, err
 	}
 	n := binary.BigEndian.Uint32(length[:])
-	if n > maxFrame {
+	if n > maxFrame || n < headBytes-lengthBytes {
 		return nil, fmt.Errorf("a frame of %d bytes", n)
 	}
 	frame := make([]byte, len(length)+int(n))

@@ -8,12 +8,30 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
 
-func framed(text string) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), text...)
+var (
+	all = address{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	ofA = address{0x52, 1}
+	ofB = address{0x52, 2}
+)
+
+func framed(to, from address, text string) []byte {
+	frame := slices.Concat(to[:], from[:], []byte(text))
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)
+}
+
+// gets reads what has to come next.
+func gets(t *testing.T, name string, conn net.Conn, want ...[]byte) {
+	t.Helper()
+	all := slices.Concat(want...)
+	got := make([]byte, len(all))
+	if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, all) {
+		t.Errorf("%s got %q, want %q: %v", name, got, all, err)
+	}
 }
 
 func dial(t *testing.T, path string) net.Conn {
@@ -28,7 +46,7 @@ func dial(t *testing.T, path string) net.Conn {
 }
 
 // members waits until so many machines are on the segment.
-func members(h *Hub, n int) {
+func members(h *Switch, n int) {
 	for {
 		h.mu.Lock()
 		now := len(h.machines)
@@ -40,7 +58,7 @@ func members(h *Hub, n int) {
 	}
 }
 
-func TestEachMachineGetsWhatTheOthersSend(t *testing.T) {
+func TestAMachineGetsWhatIsForIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lan")
 	h, err := Listen(path)
 	if err != nil {
@@ -48,22 +66,22 @@ func TestEachMachineGetsWhatTheOthersSend(t *testing.T) {
 	}
 	a, b, c := dial(t, path), dial(t, path), dial(t, path)
 	members(h, 3)
-	for _, text := range []string{"first", "", "second"} {
-		if _, err := a.Write(framed(text)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b.Write(framed("of b"))
-	want := joined(framed("first"), framed(""), framed("second"))
-	got := make([]byte, len(want))
-	if _, err := io.ReadFull(b, got); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("b got %q: %v", got, err)
-	}
-	// a sent more than that, and gets none of it back.
-	got = got[:len(framed("of b"))]
-	if _, err := io.ReadFull(a, got); err != nil || !bytes.Equal(got, framed("of b")) {
-		t.Errorf("a got %q: %v", got, err)
-	}
+	hello := framed(all, ofA, "hello")
+	a.Write(framed(ofB, ofA, "to one that nobody has heard of"))
+	a.Write(hello)
+	gets(t, "b", b, hello)
+	gets(t, "c", c, hello)
+	answer := framed(ofA, ofB, "")
+	b.Write(answer)
+	gets(t, "a", a, answer)
+	more := framed(ofB, ofA, "more")
+	a.Write(more)
+	gets(t, "b", b, more)
+	// Of all that c got nothing.
+	last := framed(all, ofA, "last")
+	a.Write(last)
+	gets(t, "c", c, last)
+	gets(t, "b", b, last)
 
 	// One that breaks the protocol is cut off, one that leaves is not missed.
 	b.Write(binary.BigEndian.AppendUint32(nil, maxFrame+1))
@@ -85,8 +103,6 @@ func TestEachMachineGetsWhatTheOthersSend(t *testing.T) {
 	}
 }
 
-func joined(frames ...[]byte) []byte { return bytes.Join(frames, nil) }
-
 // A machine that does not read does not hold up the others.
 func TestASlowMachineLosesFrames(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lan")
@@ -98,7 +114,7 @@ func TestASlowMachineLosesFrames(t *testing.T) {
 	dial(t, path) // reads nothing
 	a, b := dial(t, path), dial(t, path)
 	members(h, 3)
-	frame := framed(string(make([]byte, 60<<10)))
+	frame := framed(all, ofA, string(make([]byte, 60<<10)))
 	for range 4 * waiting {
 		if _, err := a.Write(frame); err != nil {
 			t.Fatal(err)
@@ -116,9 +132,9 @@ func TestASegmentIsServedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Listen(path); !errors.Is(err, ErrExists) {
-		t.Errorf("a second hub: %v", err)
+		t.Errorf("a second switch: %v", err)
 	}
-	// A hub that was killed leaves its socket.
+	// A switch that was killed leaves its socket.
 	h.listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	h.Close()
 	again, err := Listen(path)

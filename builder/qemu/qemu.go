@@ -70,18 +70,11 @@ type Machine struct {
 	Serial string
 	// NoNetwork leaves the machine without a network card.
 	NoNetwork bool
-	// LAN is the network that the machine shares with others; none if nil.
-	LAN *LAN
+	// LAN is the socket of the segment that the machine shares with others (package
+	// lan); none if empty. What leads to it from outside is the segment's.
+	LAN string
 	// Extra is appended to the command line as it is.
 	Extra []string
-}
-
-// LAN is an Ethernet segment that a package lan's hub serves.
-type LAN struct {
-	Path string // of the hub's socket
-	// Gateway makes the machine bring the way out for all on the segment: QEMU
-	// gives them addresses and names. One machine does.
-	Gateway bool
 }
 
 // platform is what differs between architectures.
@@ -192,30 +185,33 @@ func (m Machine) network() []string {
 	switch {
 	case m.NoNetwork:
 		return nil
-	case m.LAN == nil:
-		return []string{"-netdev", m.user("net"), "-device", card}
+	case m.LAN == "":
+		return []string{"-netdev", user("net", m.Forwards), "-device", card}
 	}
 	// Machines of a segment need different addresses: of those for local use.
 	sum := sha256.Sum256([]byte(m.Disk))
 	mac := net.HardwareAddr{0x52, 0x54, 0x00, sum[0], sum[1], sum[2]}
-	args := []string{"-device", card + ",mac=" + mac.String()}
-	segment := func(id string) string {
-		return "stream,id=" + id + ",server=off,addr.type=unix,addr.path=" + escape(m.LAN.Path)
-	}
-	if !m.LAN.Gateway {
-		return append(args, "-netdev", segment("net"))
-	}
-	// A hub in QEMU between the card, the segment and the way out.
-	return append(args, "-netdev", "hubport,id=net,hubid=0",
-		"-netdev", segment("segment"), "-netdev", "hubport,id=to-segment,hubid=0,netdev=segment",
-		"-netdev", m.user("out"), "-netdev", "hubport,id=to-out,hubid=0,netdev=out")
+	return []string{"-netdev", segment("net", m.LAN), "-device", card + ",mac=" + mac.String()}
 }
 
-// user is QEMU's own network for one machine.
-func (m Machine) user(id string) string {
+// WayOut returns the command line of what gives the machines of a segment
+// addresses, names and a way out: a QEMU without a machine. The forwards lead to
+// the machine that asked for an address first.
+func WayOut(lan string, forwards []Forward) []string {
+	return []string{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "none", "-display", "none",
+		"-netdev", user("out", forwards), "-netdev", "hubport,id=to-out,hubid=0,netdev=out",
+		"-netdev", segment("segment", lan), "-netdev", "hubport,id=to-segment,hubid=0,netdev=segment"}
+}
+
+func segment(id, lan string) string {
+	return "stream,id=" + id + ",server=off,addr.type=unix,addr.path=" + escape(lan)
+}
+
+// user is QEMU's own network.
+func user(id string, forwards []Forward) string {
 	var b strings.Builder
 	b.WriteString("user,id=" + id)
-	for _, f := range m.Forwards {
+	for _, f := range forwards {
 		fmt.Fprintf(&b, ",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Node)
 	}
 	return b.String()
