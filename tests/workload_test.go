@@ -27,11 +27,17 @@ import (
 // else a Pod may have to be.
 func agnhost(t *testing.T, architecture string) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "agnhost")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "k8s.io/kubernetes/test/images/agnhost")
+	return compiled(t, architecture, "agnhost", "build", "k8s.io/kubernetes/test/images/agnhost")
+}
+
+// compiled is a program that the go command makes, with no symbols.
+func compiled(t *testing.T, architecture, name, command string, args ...string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), name)
+	cmd := exec.Command("go", append([]string{command, "-trimpath", "-ldflags=-s -w", "-o", program}, args...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+architecture)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("compile agnhost: %v\n%s", err, out)
+		t.Fatalf("compile %s: %v\n%s", name, err, out)
 	}
 	return program
 }

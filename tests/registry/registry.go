@@ -48,11 +48,16 @@ func (r *Registry) Add(t testing.TB, repository, tag, architecture, program stri
 		t.Fatal(err)
 	}
 	name := path.Base(repository)
-	entries := []imageseed.Entry{{
+	r.AddFiles(t, repository, tag, architecture, ocispec.ImageConfig{Entrypoint: []string{"/" + name}}, []imageseed.Entry{{
 		Path: name, Mode: 0o755, Size: info.Size(),
 		Open: func() (imageseed.Contents, error) { return os.Open(program) },
-	}}
-	image, err := imageseed.Compose("registry.invalid/"+repository+":"+tag, architecture, ocispec.ImageConfig{Entrypoint: []string{"/" + name}}, entries)
+	}})
+}
+
+// AddFiles adds an image of these files, as Add does.
+func (r *Registry) AddFiles(t testing.TB, repository, tag, architecture string, config ocispec.ImageConfig, entries []imageseed.Entry) {
+	t.Helper()
+	image, err := imageseed.Compose("registry.invalid/"+repository+":"+tag, architecture, config, entries)
 	if err != nil {
 		t.Fatal(err)
 	}
