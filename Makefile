@@ -13,7 +13,7 @@ PACKAGES := ./...
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath
 
-.PHONY: help deps build demo test test-unit test-cluster test-system test-rootful soak bench lint lint-cluster vet-arm vuln clean
+.PHONY: help deps build demo test test-unit test-cluster test-system test-rootful soak conformance bench lint lint-cluster vet-arm vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,10 +47,15 @@ test-rootful: ## run the tests that need root, if this is root
 soak: build ## run the long tests: many power cuts in a row, the download on Debian, the cluster on a Raspberry Pi
 	$(GO) test -tags system,soak -timeout 150m -v -run 'TestMany|OnDebian|RaspberryPiIsACluster' ./tests
 
+# SKERRY_CONFORMANCE='DNS|Service' runs those of the tests.
+conformance: ## run upstream's conformance tests on a node, and write docs/conformance.md
+	$(GO) test -tags system,soak -timeout 300m -v -run Conformance ./tests
+
 bench: build ## measure, and write docs/benchmarks.md
 	$(GO) run ./tests/bench -write docs/benchmarks.md
 
-# What build tags leave out.
+# What build tags leave out, but for upstream's tests (conformance): compiling
+# them takes minutes.
 TAGS := system,soak,rootful,netns,cluster
 
 lint: ## check format, vet, and run staticcheck
