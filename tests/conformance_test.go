@@ -19,6 +19,7 @@ import (
 	"github.com/skerry-os/skerry/builder/board"
 	"github.com/skerry-os/skerry/builder/containerimage"
 	"github.com/skerry-os/skerry/tests/conformance"
+	"github.com/skerry-os/skerry/tests/machine"
 	"github.com/skerry-os/skerry/tests/registry"
 )
 
@@ -26,8 +27,12 @@ import (
 // for a part of the subset. The page in docs is then left as it is.
 const conformancePart = "SKERRY_CONFORMANCE"
 
-// conformanceBoard is the board whose image is tested.
-const conformanceBoard = "x86_64"
+const (
+	// conformanceBoard is the board whose image is tested.
+	conformanceBoard = "x86_64"
+	// conformanceMemory is that of the machine, in MiB: the tests run many Pods.
+	conformanceMemory = 2048
+)
 
 // `make conformance` runs this, at night.
 func TestConformanceOfUpstream(t *testing.T) {
@@ -45,15 +50,9 @@ func TestConformanceOfUpstream(t *testing.T) {
 	e2e := compiled(t, runtime.GOARCH, "e2e.test", "test", "-c", "-tags", "conformance", "./conformance/e2e")
 	images := registry.Serve(t, "puller", "a secret")
 	used := addImages(t, images, source, e2e)
-	_, imagesPort, _ := strings.Cut(images.Host, ":")
-	mirror := hostAddress + ":" + imagesPort
-
-	m, o := server(t, conformanceBoard,
-		"cluster:",
-		"  role: server",
-		"  registries:",
-		"    mirrors: {"+conformance.Registry+": {endpoints: [\"http://"+mirror+"\"]}}",
-		"    credentials: {\""+mirror+"\": {username: puller, password: a secret}}")
+	o := newSite(t, conformanceBoard, mirrored(conformance.Registry, images)...)
+	o.hardware.Memory = conformanceMemory
+	m := machine.Start(t, o.hardware)
 	m.ExpectUp()
 	o.logIn()
 	o.batteriesReady()
@@ -64,7 +63,7 @@ func TestConformanceOfUpstream(t *testing.T) {
 		Sources:    sources(source),
 		Kubernetes: strings.TrimSpace(o.kubectlMust("get", "nodes", "--output=jsonpath={.items[0].status.nodeInfo.kubeletVersion}")),
 		Board:      conformanceBoard,
-		Machine:    fmt.Sprintf("QEMU, %d MiB of memory", clusterMemory),
+		Machine:    fmt.Sprintf("QEMU, %d MiB of memory", conformanceMemory),
 		Wanted:     names,
 	}
 	o.runE2E(e2e, run)

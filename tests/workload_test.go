@@ -48,11 +48,17 @@ func imagesForGuests(t *testing.T, architecture string) (lines []string) {
 	t.Helper()
 	images := registry.Serve(t, "puller", "a secret")
 	images.Add(t, "agnhost", "v1", architecture, agnhost(t, architecture))
+	return mirrored("images.example", images)
+}
+
+// mirrored are the lines of a config with which guests get a registry's images
+// from one of this machine.
+func mirrored(of string, images *registry.Registry) (lines []string) {
 	_, port, _ := strings.Cut(images.Host, ":")
 	mirror := hostAddress + ":" + port
 	return []string{
 		"  registries:",
-		"    mirrors: {images.example: {endpoints: [\"http://" + mirror + "\"]}}",
+		"    mirrors: {" + of + ": {endpoints: [\"http://" + mirror + "\"]}}",
 		"    credentials: {\"" + mirror + "\": {username: puller, password: a secret}}",
 	}
 }
