@@ -85,6 +85,18 @@ func TestManyPowerCutsLoseNoAcknowledgedObject(t *testing.T) {
 	s.disk.CheckData()
 }
 
+// What fits into the smallest memory that a server may have.
+func TestASmallServerRunsTenPods(t *testing.T) {
+	timed(t)
+	s := newSite(t, "x86_64")
+	s.hardware.Memory = 1024
+	m := machine.Start(t, s.hardware)
+	s.becomesCluster(m)
+	s.apply(tenPods)
+	s.sees("10", "get", "deployment", "ten", "--output=jsonpath={.status.readyReplicas}")
+	m.PowerOff()
+}
+
 // The emulated Pi has 2 GiB, four slow processors, and disk and network behind one
 // USB controller of 480 Mbit/s.
 func TestRaspberryPiIsACluster(t *testing.T) {
@@ -127,3 +139,17 @@ func (o *operator) configMaps(client kubernetes.Interface) map[string]bool {
 	})
 	return names
 }
+
+// tenPods are as many as a node with little memory has to run.
+const tenPods = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: ten, namespace: default}
+spec:
+  replicas: 10
+  selector: {matchLabels: {app: ten}}
+  template:
+    metadata: {labels: {app: ten}}
+    spec:
+      containers:
+      - {name: pause, image: "skerry.dev/pause:v1", imagePullPolicy: Never}
+`
