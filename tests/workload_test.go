@@ -134,7 +134,7 @@ func TestANodeRunsWhatPeopleRun(t *testing.T) {
 	d.WriteConfig(agentConfig(hostServer, o.joinToken(s, jointoken.Agent), images...))
 	start := func() *machine.Machine {
 		return machine.Start(t, qemu.Machine{
-			GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: 2 * agentMemory, Forwards: []qemu.Forward{{Host: door, Node: 8081}},
+			GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: serverMemory, Forwards: []qemu.Forward{{Host: door, Node: 8081}},
 		})
 	}
 	m := start()
