@@ -35,6 +35,7 @@ type Switch struct {
 	listener net.Listener
 
 	mu       sync.Mutex
+	closed   bool
 	machines map[*machine]struct{}
 	places   map[address]*machine // where each address was seen last
 	stopped  sync.WaitGroup
@@ -83,6 +84,7 @@ func Listen(path string) (*Switch, error) {
 func (s *Switch) Close() error {
 	err := s.listener.Close()
 	s.mu.Lock()
+	s.closed = true
 	for m := range s.machines {
 		s.leave(m)
 	}
@@ -97,13 +99,25 @@ func (s *Switch) accept() {
 		if err != nil {
 			return
 		}
-		m := &machine{conn, make(chan []byte, waiting)}
-		s.mu.Lock()
-		s.machines[m] = struct{}{}
-		s.mu.Unlock()
-		s.stopped.Go(func() { s.receive(m) })
-		s.stopped.Go(func() { send(m) })
+		if m := s.join(conn); m != nil {
+			s.stopped.Go(func() { s.receive(m) })
+			s.stopped.Go(func() { send(m) })
+		}
 	}
+}
+
+// join takes a machine on. It is nil if the segment has ended meanwhile: Close
+// would wait for that machine for ever.
+func (s *Switch) join(conn net.Conn) *machine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		conn.Close()
+		return nil
+	}
+	m := &machine{conn, make(chan []byte, waiting)}
+	s.machines[m] = struct{}{}
+	return m
 }
 
 // leave takes a machine off, under the lock.

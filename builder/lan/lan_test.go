@@ -103,6 +103,22 @@ func TestAMachineGetsWhatIsForIt(t *testing.T) {
 	}
 }
 
+// One that the listener took just before it was closed.
+func TestAMachineThatComesAtTheEndIsSentAway(t *testing.T) {
+	s, err := Listen(filepath.Join(t.TempDir(), "lan"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	own, peer := net.Pipe()
+	if m := s.join(own); m != nil {
+		t.Error("it was taken on")
+	}
+	if _, err := peer.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("its connection: %v", err)
+	}
+}
+
 // A machine that does not read does not hold up the others.
 func TestASlowMachineLosesFrames(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lan")
