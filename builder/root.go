@@ -265,15 +265,7 @@ func (b *build) addPrograms(root *tree.Tree) error {
 		if slices.Contains(sysrootPackages(b.board), p.Name) && !isProgram(b.board, p.Name) {
 			continue // for the compiler, not for the image
 		}
-		files := tree.New()
-		if err := files.AddHostDir(b.unpacked[p.Name]); err != nil {
-			return fmt.Errorf("package %s: %w", p.Name, err)
-		}
-		merged, err := elfdeps.MergeUsr(files)
-		if err != nil {
-			return fmt.Errorf("package %s: %w", p.Name, err)
-		}
-		if err := candidates.Merge(merged); err != nil {
+		if err := elfdeps.AddPackage(candidates, b.unpacked[p.Name]); err != nil {
 			return fmt.Errorf("package %s: %w", p.Name, err)
 		}
 	}

@@ -3,7 +3,6 @@
 package tests
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -79,15 +78,11 @@ func startRaspberryPi(t *testing.T, d machine.Disk, forwards ...qemu.Forward) *m
 	}
 	machine.Run(t, "fdtput", "-t", "s", tree, "/soc/usb@7e980000", "dr_mode", "host")
 
-	network := "user,id=net"
-	for _, f := range forwards {
-		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Node)
-	}
 	return machine.StartCommand(t, d.Path, []string{"qemu-system-aarch64", "-nodefaults", "-no-user-config", "-display", "none",
 		"-machine", "raspi4b", "-accel", "tcg,thread=multi", "-serial", "stdio",
 		"-kernel", in(bootscript.Kernel), "-initrd", in(bootscript.Initramfs), "-dtb", tree, "-append", commandLine,
 		"-drive", "if=none,id=disk,format=raw,file=" + strings.ReplaceAll(d.Path, ",", ",,"), "-device", "usb-storage,drive=disk",
-		"-netdev", network, "-device", "usb-net,netdev=net"})
+		"-netdev", qemu.UserNetwork("net", forwards), "-device", "usb-net,netdev=net"})
 }
 
 func TestRaspberryPiImageComesUpWithAPatchedDeviceTreeAndAnotherConsole(t *testing.T) {

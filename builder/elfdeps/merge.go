@@ -12,6 +12,20 @@ import (
 // merged are the folders that are links into usr on a merged-usr system.
 var merged = []string{"bin", "sbin", "lib", "lib64"}
 
+// AddPackage adds what a Debian package was unpacked to, a folder of this
+// machine, to files of others, as it is on a merged-usr system.
+func AddPackage(files *tree.Tree, dir string) error {
+	own := tree.New()
+	if err := own.AddHostDir(dir); err != nil {
+		return err
+	}
+	merged, err := MergeUsr(own)
+	if err != nil {
+		return err
+	}
+	return files.Merge(merged)
+}
+
 // MergeUsr returns t as it is on a merged-usr system: what packages ship below
 // bin, sbin, lib and lib64 stands below usr, and those four are links. It
 // fails when a package has a file in both places.

@@ -186,7 +186,7 @@ func (m Machine) network() []string {
 	case m.NoNetwork:
 		return nil
 	case m.LAN == "":
-		return []string{"-netdev", user("net", m.Forwards), "-device", card}
+		return []string{"-netdev", UserNetwork("net", m.Forwards), "-device", card}
 	}
 	// Machines of a segment need different addresses: of those for local use.
 	sum := sha256.Sum256([]byte(m.Disk))
@@ -199,7 +199,7 @@ func (m Machine) network() []string {
 // the machine that asked for an address first.
 func WayOut(lan string, forwards []Forward) []string {
 	return []string{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "none", "-display", "none",
-		"-netdev", user("out", forwards), "-netdev", "hubport,id=to-out,hubid=0,netdev=out",
+		"-netdev", UserNetwork("out", forwards), "-netdev", "hubport,id=to-out,hubid=0,netdev=out",
 		"-netdev", segment("segment", lan), "-netdev", "hubport,id=to-segment,hubid=0,netdev=segment"}
 }
 
@@ -207,8 +207,8 @@ func segment(id, lan string) string {
 	return "stream,id=" + id + ",server=off,addr.type=unix,addr.path=" + escape(lan)
 }
 
-// user is QEMU's own network.
-func user(id string, forwards []Forward) string {
+// UserNetwork is QEMU's own network, as an argument of -netdev.
+func UserNetwork(id string, forwards []Forward) string {
 	var b strings.Builder
 	b.WriteString("user,id=" + id)
 	for _, f := range forwards {

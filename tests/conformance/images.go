@@ -181,15 +181,7 @@ func unpack(ctx context.Context, b *board.Board, dir string) (*tree.Tree, error)
 		if err := p.Unpack(ctx, debs[p.Name], at, nil); err != nil {
 			return nil, err
 		}
-		own := tree.New()
-		if err := own.AddHostDir(at); err != nil {
-			return nil, fmt.Errorf("package %s: %w", p.Name, err)
-		}
-		merged, err := elfdeps.MergeUsr(own)
-		if err != nil {
-			return nil, fmt.Errorf("package %s: %w", p.Name, err)
-		}
-		if err := files.Merge(merged); err != nil {
+		if err := elfdeps.AddPackage(files, at); err != nil {
 			return nil, fmt.Errorf("package %s: %w", p.Name, err)
 		}
 	}
