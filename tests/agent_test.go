@@ -71,9 +71,7 @@ func TestAnAgentJoinsAServer(t *testing.T) {
 
 	d.WriteConfig(agentConfig(hostServer, token))
 	m = start()
-	if up := m.ExpectUp(); up.Service != clusterAgent {
-		t.Errorf("the node says %q", up.Service)
-	}
+	comesUp(t, m, clusterAgent)
 	o.sees("mast-3=True", "get", "nodes", `--output=jsonpath={.items[0].metadata.name}={.items[0].status.conditions[?(@.type=="Ready")].status}`)
 	o.batteriesReady()
 	o.apply(podOfPause)

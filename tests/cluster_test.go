@@ -179,6 +179,14 @@ func freePort(t *testing.T) int {
 
 const clusterReady = "cluster server Ready"
 
+// comesUp waits until a node is up as what it is to be in its cluster.
+func comesUp(t testing.TB, m *machine.Machine, as string) {
+	t.Helper()
+	if up := m.ExpectUp(); up.Service != as {
+		t.Errorf("the node says %q, and should be %s", up.Service, as)
+	}
+}
+
 // site is what a server and the person who uses it need for any number of boots.
 type site struct {
 	disk     machine.Disk
@@ -217,9 +225,7 @@ func server(t *testing.T, board string) (*machine.Machine, *operator) {
 // beside it. Nothing comes from a registry.
 func (s site) becomesCluster(m *machine.Machine) {
 	s.t.Helper()
-	if up := m.ExpectUp(); up.Service != clusterReady {
-		s.t.Errorf("the node says %q", up.Service)
-	}
+	comesUp(s.t, m, clusterReady)
 	s.logIn()
 	s.sees("shop-17=True", "get", "nodes", `--output=jsonpath={.items[0].metadata.name}={.items[0].status.conditions[?(@.type=="Ready")].status}`)
 	s.batteriesReady()

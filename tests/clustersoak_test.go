@@ -3,7 +3,7 @@
 package tests
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -14,14 +14,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/skerry-os/skerry/cluster/clustertest"
 	"github.com/skerry-os/skerry/tests/machine"
 )
 
-const (
-	clusterCuts = 20
-	// writers write at the same time, so that a cut hits transactions.
-	writers = 4
-)
+const clusterCuts = 20
 
 // What the API server acknowledged is there after each of many power cuts, all
 // of them while objects were written.
@@ -38,49 +35,23 @@ func TestManyPowerCutsLoseNoAcknowledgedObject(t *testing.T) {
 			s.logIn()
 		}
 		client := s.client()
-		there := s.configMaps(client)
-		for _, name := range acknowledged {
-			if !there[name] {
-				t.Fatalf("after %d cuts %s is gone", round, name)
-			}
-		}
-		ctx, stop := context.WithCancel(t.Context())
-		written := make(chan string, 10000)
-		for writer := range writers {
-			go func() {
-				for i := 0; ctx.Err() == nil; i++ {
-					object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("r%d-w%d-%d", round, writer, i)}}
-					if _, err := client.CoreV1().ConfigMaps("default").Create(ctx, object, metav1.CreateOptions{}); err == nil {
-						written <- object.Name
-					}
-				}
-			}()
-		}
+		clustertest.ExpectAll(t, s.configMaps(client), acknowledged)
+		writers := clustertest.Write(t.Context(), client, "default", fmt.Sprintf("r%d", round))
 		// Not before the first is acknowledged, and then at any moment.
-		select {
-		case name := <-written:
-			acknowledged = append(acknowledged, name)
-		case <-time.After(clusterDeadline):
-			t.Fatalf("round %d: nothing could be written", round)
-		}
+		s.until("an object is written", func() error {
+			if writers.Count() == 0 {
+				return errors.New("none is acknowledged")
+			}
+			return nil
+		})
 		time.Sleep(time.Duration(random.Int64N(int64(15 * time.Second))))
 		m.Kill()
-		stop()
-		for len(written) > 0 {
-			acknowledged = append(acknowledged, <-written)
-		}
+		acknowledged = append(acknowledged, writers.Stop()...)
 		t.Logf("cut %d: %d objects acknowledged in all", round+1, len(acknowledged))
 	}
 	m := machine.Start(t, s.hardware)
-	if up := m.ExpectUp(); up.Service != clusterReady {
-		t.Errorf("the node says %q", up.Service)
-	}
-	there := s.configMaps(s.client())
-	for _, name := range acknowledged {
-		if !there[name] {
-			t.Errorf("%s is gone", name)
-		}
-	}
+	comesUp(t, m, clusterReady)
+	clustertest.ExpectAll(t, s.configMaps(s.client()), acknowledged)
 	m.PowerOff()
 	s.disk.CheckData()
 }
@@ -130,22 +101,14 @@ func (o *operator) client() kubernetes.Interface {
 	return client
 }
 
-// configMaps are the names of those in namespace default, as soon as the server
-// answers.
-func (o *operator) configMaps(client kubernetes.Interface) map[string]bool {
+// configMaps are those in namespace default, as soon as the server answers.
+func (o *operator) configMaps(client kubernetes.Interface) (list *corev1.ConfigMapList) {
 	o.t.Helper()
-	names := map[string]bool{}
-	o.until("the list of ConfigMaps", func() error {
-		list, err := client.CoreV1().ConfigMaps("default").List(o.t.Context(), metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		for _, item := range list.Items {
-			names[item.Name] = true
-		}
-		return nil
+	o.until("the list of ConfigMaps", func() (err error) {
+		list, err = client.CoreV1().ConfigMaps("default").List(o.t.Context(), metav1.ListOptions{})
+		return err
 	})
-	return names
+	return list
 }
 
 // tenPods are as many as a node with little memory has to run.

@@ -48,7 +48,7 @@ func TestConformanceOfUpstream(t *testing.T) {
 		t.Fatal(err)
 	}
 	e2e := compiled(t, runtime.GOARCH, "e2e.test", "test", "-c", "-tags", "conformance", "./conformance/e2e")
-	images := registry.Serve(t, "puller", "a secret")
+	images := registry.Serve(t, puller, pullSecret)
 	used := addImages(t, images, source, e2e)
 	o := newSite(t, conformanceBoard, mirrored(conformance.Registry, images)...)
 	o.hardware.Memory = conformanceMemory

@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,20 +32,17 @@ func TestPodsOfTwoNodesReachEachOther(t *testing.T) {
 	defer stop()
 	s.hardware.LAN = segment
 	first := machine.Start(t, s.hardware)
-	if up := first.ExpectUp(); up.Service != clusterReady {
-		t.Errorf("the first node says %q", up.Service)
-	}
+	comesUp(t, first, clusterReady)
 	s.logIn()
 	token := strings.TrimSpace(s.run("token", "create", "--kubeconfig", s.kubeconfig))
 
 	d := machine.NewDisk(t, workDir, i.path(), clusterDisk)
 	d.WriteConfig(agentConfig("https://"+firstGuest+":6443", token, images...))
 	second := machine.Start(t, qemu.Machine{GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: agentMemory, LAN: segment})
-	if up := second.ExpectUp(); up.Service != clusterAgent {
-		t.Errorf("the second node says %q", up.Service)
-	}
+	comesUp(t, second, clusterAgent)
 	s.sees("True True", "get", "nodes", `--output=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}`)
-	s.apply(onePodEach)
+	s.apply(podOn("shop-17", "here"))
+	s.apply(podOn("mast-3", "there"))
 	s.running("here", "there")
 	s.reaches("here", "there.default.svc.cluster.local:80")
 	s.reaches("there", "here.default.svc.cluster.local:80")
@@ -52,34 +50,21 @@ func TestPodsOfTwoNodesReachEachOther(t *testing.T) {
 	first.PowerOff()
 }
 
-// onePodEach are a Pod on each of two nodes, and names for them.
-const onePodEach = `apiVersion: v1
+// podOn is a Pod on a node, and a Service of the same name that leads to it.
+func podOn(node, name string) string {
+	return fmt.Sprintf(`apiVersion: v1
 kind: Pod
-metadata: {name: here, labels: {pod: here}}
+metadata: {name: %[2]s, labels: {pod: %[2]s}}
 spec:
-  nodeSelector: {kubernetes.io/hostname: shop-17}
-  containers:
-  - {name: web, image: "images.example/agnhost:v1", args: [netexec, --http-port=8080, --udp-port=-1]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: there, labels: {pod: there}}
-spec:
-  nodeSelector: {kubernetes.io/hostname: mast-3}
+  nodeSelector: {kubernetes.io/hostname: %[1]s}
   containers:
   - {name: web, image: "images.example/agnhost:v1", args: [netexec, --http-port=8080, --udp-port=-1]}
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: here}
+metadata: {name: %[2]s}
 spec:
-  selector: {pod: here}
+  selector: {pod: %[2]s}
   ports: [{port: 80, targetPort: 8080}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: there}
-spec:
-  selector: {pod: there}
-  ports: [{port: 80, targetPort: 8080}]
-`
+`, node, name)
+}

@@ -42,11 +42,17 @@ func compiled(t *testing.T, architecture, name, command string, args ...string) 
 	return program
 }
 
+// The registries of tests ask for a name and a password.
+const (
+	puller     = "puller"
+	pullSecret = "a secret"
+)
+
 // imagesForGuests serves agnhost from a registry which only a mirror with a
 // password has, and returns the lines of a config with which guests get it.
 func imagesForGuests(t *testing.T, architecture string) (lines []string) {
 	t.Helper()
-	images := registry.Serve(t, "puller", "a secret")
+	images := registry.Serve(t, puller, pullSecret)
 	images.Add(t, "agnhost", "v1", architecture, agnhost(t, architecture))
 	return mirrored("images.example", images)
 }
@@ -59,7 +65,7 @@ func mirrored(of string, images *registry.Registry) (lines []string) {
 	return []string{
 		"  registries:",
 		"    mirrors: {" + of + ": {endpoints: [\"http://" + mirror + "\"]}}",
-		"    credentials: {\"" + mirror + "\": {username: puller, password: a secret}}",
+		"    credentials: {\"" + mirror + "\": {username: " + puller + ", password: " + pullSecret + "}}",
 	}
 }
 

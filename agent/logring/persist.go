@@ -81,11 +81,11 @@ func (r *Ring) Persist(ctx context.Context, p Persistence) error {
 		case <-pause.C:
 		}
 		pause.Stop()
-		wait := min(p.Every, firstEvery)
+		wait := firstEvery
 		if !d.failed {
-			wait = min(p.Every, max(firstEvery, time.Since(began)/2))
+			wait = max(wait, time.Since(began)/2)
 		}
-		batch.Reset(max(wait-p.ErrorsEvery, 0))
+		batch.Reset(max(min(wait, p.Every)-p.ErrorsEvery, 0))
 	}
 }
 

@@ -79,7 +79,7 @@ func New(c *config.Config, restConfig *rest.Config, client kubernetes.Interface)
 	}
 	return &Applier{
 		batteries: batteries, folder: folder, server: server,
-		cluster: &apiServer{objects: objects, client: client, discovery: client.Discovery()},
+		cluster: &apiServer{objects: objects, client: client, discovery: client.Discovery(), applied: map[string]state{}},
 		report:  newReport(client),
 	}, nil
 }

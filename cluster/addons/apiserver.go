@@ -113,9 +113,6 @@ func (s *apiServer) apply(ctx context.Context, object *unstructured.Unstructured
 	if err != nil {
 		return err
 	}
-	if s.applied == nil {
-		s.applied = map[string]state{}
-	}
 	s.applied[key] = state{wanted, now.GetResourceVersion()}
 	return nil
 }

@@ -208,42 +208,19 @@ func TestNoAcknowledgedObjectIsLostAgainstAnAPIServer(t *testing.T) {
 			s.WaitUntilReady(t)
 			var written []string
 			for round := range 4 {
-				acknowledged := make(chan string, 10000)
-				ctx, stop := context.WithCancel(t.Context())
-				for worker := range 4 {
-					go func() {
-						for i := 0; ctx.Err() == nil; i++ {
-							name := fmt.Sprintf("r%d-w%d-%d", round, worker, i)
-							made := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}
-							if _, err := s.Client.CoreV1().ConfigMaps(namespace).Create(ctx, made, metav1.CreateOptions{}); err == nil {
-								acknowledged <- name
-							}
-						}
-					}()
-				}
-				for len(acknowledged) < 50*(round+1) {
+				writers := clustertest.Write(t.Context(), s.Client, namespace, fmt.Sprintf("r%d", round))
+				for writers.Count() < 50*(round+1) {
 					time.Sleep(time.Millisecond)
 				}
 				s.Kill()
-				stop()
-				for len(acknowledged) > 0 {
-					written = append(written, <-acknowledged)
-				}
+				written = append(written, writers.Stop()...)
 				s.Begin(t)
 				s.WaitUntilReady(t)
 				list, err := s.Client.CoreV1().ConfigMaps(namespace).List(t.Context(), metav1.ListOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
-				there := map[string]bool{}
-				for _, object := range list.Items {
-					there[object.Name] = true
-				}
-				for _, name := range written {
-					if !there[name] {
-						t.Errorf("round %d: %s was acknowledged and is lost", round, name)
-					}
-				}
+				clustertest.ExpectAll(t, list, written)
 			}
 		})
 	}
