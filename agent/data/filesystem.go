@@ -1,6 +1,7 @@
 package data
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -189,18 +190,30 @@ func makeArguments(sizeBytes int64) []string {
 		// is cleared now: the blocks of an older one in the same place, made
 		// on the same day by the same steps, could be replayed after a power cut.
 		// No discard: it takes unbounded time on some cards.
-		"-E", "lazy_itable_init=1,lazy_journal_init=0,nodiscard",
+		// Room for group descriptors, which is cleared now too, is for a disk 16
+		// times as large; beyond that the kernel finds other room for them.
+		"-E", fmt.Sprintf("lazy_itable_init=1,lazy_journal_init=0,nodiscard,resize=%d", 16*sizeBytes/blockBytes),
 	}
 }
 
 // clearSignatures writes zeros where [blockdev.Probe] looks, so that what was
 // there is not found again after a power cut. It does not cover the second superblock.
+// A new card is not worn by writing zeros over zeros.
 func clearSignatures(dev Disk, start, size int64) error {
 	zero := make([]byte, min(256<<10, size))
+	old := make([]byte, len(zero))
+	cleared := false
 	for _, at := range []int64{start, start + size - int64(len(zero))} {
+		if _, err := dev.ReadAt(old, at); err == nil && bytes.Equal(old, zero) {
+			continue
+		}
 		if _, err := dev.WriteAt(zero, at); err != nil {
 			return fmt.Errorf("clear old signatures: %w", err)
 		}
+		cleared = true
+	}
+	if !cleared {
+		return nil
 	}
 	if err := dev.Sync(); err != nil {
 		return fmt.Errorf("clear old signatures: %w", err)
