@@ -51,6 +51,7 @@ func TestRootIsWeighedByKind(t *testing.T) {
 		"usr/lib/firmware/rtl_nic/x.fw":       file(5),
 		"usr/lib/os-release":                  file(6),
 		"usr/lib/skerry/services/x.yaml":      file(7),
+		"usr/bin/skerry":                      file(2000),
 		"etc/passwd":                          file(8),
 		"usr/lib/aarch64-linux-gnu/libm.so.6": file(30),
 	})
@@ -58,7 +59,7 @@ func TestRootIsWeighedByKind(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := contents{
-		kindAgent: {1, 1000}, kindPrograms: {3, 60}, kindModules: {2, 7}, kindFirmware: {1, 5}, kindRest: {3, 21},
+		kindAgent: {1, 1000}, kindCluster: {2, 2007}, kindPrograms: {3, 60}, kindModules: {2, 7}, kindFirmware: {1, 5}, kindRest: {2, 14},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(share{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

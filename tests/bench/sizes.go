@@ -8,18 +8,22 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/skerry-os/skerry/builder/inspect"
 	"github.com/skerry-os/skerry/builder/progress"
 	"github.com/skerry-os/skerry/builder/uki"
 )
 
 // The budgets of sizes.
 const (
-	imageBudget     = "≤ 120 MB (x86_64)"
+	imageBudget     = "≤ 120 MB (x86_64 --without cluster)"
 	agentSizeBudget = "≤ 20 MB"
 )
 
 // boards are those that are measured.
 var boards = []string{"x86_64", "arm64"}
+
+// withoutCluster leaves the cluster out of an image.
+var withoutCluster = []string{"--without", "cluster"}
 
 // measured is one release's sizes in bytes.
 type measured struct {
@@ -28,8 +32,8 @@ type measured struct {
 	contents              contents
 }
 
-// measureSizes builds each board as somebody would who tries things out, and as
-// somebody would who publishes.
+// measureSizes builds each board as somebody would who tries things out, as
+// somebody would who publishes, and without the cluster.
 func measureSizes(ctx context.Context, s *session) error {
 	w, err := s.prepare(ctx)
 	if err != nil {
@@ -38,7 +42,7 @@ func measureSizes(ctx context.Context, s *session) error {
 	head := []string{"what"}
 	var all []measured
 	for _, board := range boards {
-		for _, more := range [][]string{nil, {"--release"}} {
+		for _, more := range [][]string{nil, {"--release"}, withoutCluster} {
 			name := strings.Join(append([]string{board}, more...), " ")
 			s.logf("sizes, %s", name)
 			m, err := w.measureSize(ctx, board, more)
@@ -77,7 +81,7 @@ func measureSizes(ctx context.Context, s *session) error {
 		t[0] = append(t[0], board)
 		var total share
 		for n, kind := range kinds {
-			one := all[2*i].contents[kind]
+			one := all[i*len(all)/len(boards)].contents[kind]
 			total.files += one.files
 			total.bytes += one.bytes
 			t[n+1] = append(t[n+1], one.String())
@@ -143,16 +147,20 @@ const (
 	kindModules  = "kernel modules"
 	kindFirmware = "firmware"
 	kindAgent    = "agent"
+	kindCluster  = "cluster, images included"
 	kindPrograms = "programs and libraries"
 	kindRest     = "all else"
 )
 
-var kinds = []string{kindModules, kindFirmware, kindAgent, kindPrograms, kindRest}
+var kinds = []string{kindModules, kindFirmware, kindAgent, kindCluster, kindPrograms, kindRest}
 
 // kindOf tells what kind of file lies at a path of a root.
 func kindOf(path string) string {
 	if path == "usr/sbin/init" {
 		return kindAgent
+	}
+	if inspect.OfCluster(path) {
+		return kindCluster
 	}
 	for _, place := range []struct{ prefix, kind string }{
 		{"usr/lib/modules/", kindModules},
