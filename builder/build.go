@@ -100,12 +100,14 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 	if err := p.Run(ctx, []progress.Task{{Name: "plan", Run: b.plan}}); err != nil {
 		return nil, err
 	}
+	ahead, stop := fingerprintAhead(ctx)
+	defer stop()
 	var result *Result
 	err = p.Run(ctx, slices.Concat([]progress.Task{
 		{Name: "packages", Run: b.fetchPackages},
 		{Name: "unpack", Run: b.unpackPackages},
-		b.compileAgent(),
-	}, b.compileTasks(), []progress.Task{
+		b.compileAgent(ahead),
+	}, b.compileTasks(ahead), []progress.Task{
 		{Name: "modules", Run: b.extractModules},
 		{Name: "root", Run: b.makeRoot},
 		{Name: "initramfs", Run: b.makeInitramfs},

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/skerry-os/skerry/builder/board"
 	"github.com/skerry-os/skerry/builder/cache"
@@ -16,9 +18,11 @@ import (
 )
 
 // compileAgent is the step that compiles the node agent.
-func (b *build) compileAgent() progress.Task {
+func (b *build) compileAgent(ahead *fingerprints) progress.Task {
+	program := b.forBoard(gobuild.Program{Package: "./cmd/agent"})
+	fingerprint := ahead.of(program)
 	return progress.Task{Name: "agent", Run: func(ctx context.Context, shown *progress.Step) error {
-		made, err := b.compile(ctx, shown, "agent", gobuild.Program{Package: "./cmd/agent"})
+		made, err := b.compile(ctx, shown, "agent", program, fingerprint)
 		b.agent = made.Path
 		return err
 	}}
@@ -27,7 +31,7 @@ func (b *build) compileAgent() progress.Task {
 // compileTasks are the steps that compile the board's Go programs, each under
 // its file's name, and those of the container images. A program that has several
 // places is compiled once, and is then one file with several names.
-func (b *build) compileTasks() []progress.Task {
+func (b *build) compileTasks(ahead *fingerprints) []progress.Task {
 	var tasks []progress.Task
 	type different struct {
 		program board.GoProgram
@@ -54,7 +58,7 @@ func (b *build) compileTasks() []progress.Task {
 		}
 	}
 	for _, d := range programs {
-		tasks = append(tasks, b.compileTask(d.program, d.places))
+		tasks = append(tasks, b.compileTask(ahead, d.program, d.places))
 	}
 	return tasks
 }
@@ -66,16 +70,20 @@ func sameProgram(x, y board.GoProgram) bool {
 }
 
 // compileTask is the step that compiles a program for its places.
-func (b *build) compileTask(program board.GoProgram, places []*artifact) progress.Task {
+func (b *build) compileTask(ahead *fingerprints, program board.GoProgram, places []*artifact) progress.Task {
 	name := path.Base(program.File)
+	what := b.forBoard(gobuild.Program{Package: program.Package, Tags: program.Tags})
+	var fingerprint func() (string, error)
+	if !program.CGO {
+		fingerprint = ahead.of(what)
+	}
 	return progress.Task{Name: name, Run: func(ctx context.Context, shown *progress.Step) (err error) {
-		what := gobuild.Program{Package: program.Package, Tags: program.Tags}
-		if program.CGO {
+		if program.CGO { // the headers are unpacked only now
 			if what.C, err = b.sysroot(ctx); err != nil {
 				return err
 			}
 		}
-		made, err := b.compile(ctx, shown, name, what)
+		made, err := b.compile(ctx, shown, name, what, fingerprint)
 		for _, place := range places {
 			*place = made
 		}
@@ -83,14 +91,59 @@ func (b *build) compileTask(program board.GoProgram, places []*artifact) progres
 	}}
 }
 
-// compile makes one program for the board.
-func (b *build) compile(ctx context.Context, shown *progress.Step, name string, program gobuild.Program) (artifact, error) {
+// forBoard completes a program of the repository with what it is compiled for.
+func (b *build) forBoard(program gobuild.Program) gobuild.Program {
 	program.Source, program.GOARCH = b.Source, b.board.Architecture
-	fingerprint, err := program.Fingerprint(ctx)
+	return program
+}
+
+// fingerprints of programs are worked out while other steps wait for a mirror or
+// a disk: listing the packages of all programs takes most of a build where nothing
+// changed.
+type fingerprints struct {
+	ctx   context.Context
+	slots chan struct{} // as many as run at a time
+	done  sync.WaitGroup
+}
+
+// fingerprintAhead begins. Its work has ended when stop returns.
+func fingerprintAhead(ctx context.Context) (ahead *fingerprints, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ahead = &fingerprints{ctx: ctx, slots: make(chan struct{}, runtime.NumCPU())}
+	return ahead, func() {
+		cancel()
+		ahead.done.Wait()
+	}
+}
+
+// of returns what waits for a program's fingerprint.
+func (f *fingerprints) of(program gobuild.Program) func() (string, error) {
+	var fingerprint string
+	var err error
+	made := make(chan struct{})
+	f.done.Go(func() {
+		defer close(made)
+		f.slots <- struct{}{}
+		defer func() { <-f.slots }()
+		fingerprint, err = program.Fingerprint(f.ctx)
+	})
+	return func() (string, error) {
+		<-made
+		return fingerprint, err
+	}
+}
+
+// compile makes one program. Without a function that waits for its fingerprint,
+// that is worked out now.
+func (b *build) compile(ctx context.Context, shown *progress.Step, name string, program gobuild.Program, fingerprint func() (string, error)) (artifact, error) {
+	if fingerprint == nil {
+		fingerprint = func() (string, error) { return program.Fingerprint(ctx) }
+	}
+	sources, err := fingerprint()
 	if err != nil {
 		return artifact{}, err
 	}
-	made, err := b.file(ctx, shown, name, cache.NewKey("go program", 1).Add("sources", fingerprint), func(path string) error {
+	made, err := b.file(ctx, shown, name, cache.NewKey("go program", 1).Add("sources", sources), func(path string) error {
 		return program.Build(ctx, path)
 	})
 	if err != nil {

@@ -28,7 +28,9 @@ func TestAProgramWithSeveralPlacesIsCompiledOnce(t *testing.T) {
 			{Go: []board.GoProgram{pause("/other", "osusergo"), pause("/third")}},
 		},
 	}
-	tasks := b.compileTasks()
+	ahead, stop := fingerprintAhead(t.Context())
+	defer stop()
+	tasks := b.compileTasks(ahead)
 	var names []string
 	for _, task := range tasks {
 		names = append(names, task.Name)

@@ -90,12 +90,14 @@ func Dist(ctx context.Context, o DistOptions, p *progress.Progress) (*Distributi
 	if err != nil {
 		return nil, err
 	}
+	ahead, stop := fingerprintAhead(ctx)
+	defer stop()
 	var result *Distribution
 	err = p.Run(ctx, slices.Concat([]progress.Task{
 		{Name: "packages", Run: d.fetchPackages},
 		{Name: "unpack", Run: d.unpackPackages},
 		{Name: "launcher", Run: d.compileLauncher},
-	}, d.compileTasks(), []progress.Task{
+	}, d.compileTasks(ahead), []progress.Task{
 		{Name: "archive", Run: d.makeArchive},
 		{Name: "assemble", Run: d.assemble},
 		{Name: "publish", Run: func(ctx context.Context, shown *progress.Step) (err error) {
@@ -136,7 +138,7 @@ func (d *dist) plan(ctx context.Context, shown *progress.Step, architecture stri
 }
 
 func (d *dist) compileLauncher(ctx context.Context, shown *progress.Step) (err error) {
-	d.launcher, err = d.compile(ctx, shown, "launcher", gobuild.Program{Package: "./cmd/launcher"})
+	d.launcher, err = d.compile(ctx, shown, "launcher", d.forBoard(gobuild.Program{Package: "./cmd/launcher"}), nil)
 	return err
 }
 

@@ -12,8 +12,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/skerry-os/skerry/builder/cache"
 	"github.com/skerry-os/skerry/builder/disk"
@@ -79,33 +82,34 @@ func (b *build) publish(ctx context.Context, shown *progress.Step) (*Result, err
 // manifest, and returns their names.
 func (b *build) stageArtifacts(ctx context.Context, stage *stage, base string, manifest *release.Manifest) ([]string, error) {
 	var names []string
-	add := func(kind release.Kind, name string, from artifact) error {
-		if err := disk.Copy(ctx, filepath.Join(stage.dir, name), from.Path); err != nil {
-			return err
-		}
-		sum, err := b.digest(ctx, from)
-		if err != nil {
-			return err
-		}
-		names = append(names, name)
-		manifest.Artifacts = append(manifest.Artifacts,
-			release.Artifact{Name: name, Kind: kind, Size: size(from.Path), SHA256: sum})
-		return nil
+	var from []artifact
+	add := func(kind release.Kind, ending string, made artifact) {
+		names, from = append(names, base+ending), append(from, made)
+		manifest.Artifacts = append(manifest.Artifacts, release.Artifact{Name: base + ending, Kind: kind, Size: size(made.Path)})
 	}
 	for _, format := range b.Formats {
 		image, err := b.convert(ctx, format)
 		if err != nil {
 			return nil, fmt.Errorf("make the image as %s: %w", format, err)
 		}
-		if err := add(release.KindImage, base+"."+format, image); err != nil {
-			return nil, err
-		}
+		add(release.KindImage, "."+format, image)
 	}
-	err := add(release.KindSlot, base+".slot", b.slot)
-	if err == nil && b.uki.Path != "" {
-		err = add(release.KindUKI, base+".efi", b.uki)
+	add(release.KindSlot, ".slot", b.slot)
+	if b.uki.Path != "" {
+		add(release.KindUKI, ".efi", b.uki)
 	}
-	return names, err
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.NumCPU())
+	for i := range manifest.Artifacts {
+		a := &manifest.Artifacts[i]
+		group.Go(func() (err error) {
+			if err = disk.Copy(ctx, filepath.Join(stage.dir, a.Name), from[i].Path); err == nil {
+				a.SHA256, err = b.digest(ctx, from[i])
+			}
+			return err
+		})
+	}
+	return names, group.Wait()
 }
 
 // document is a file of the release that is written by hand.
@@ -205,9 +209,10 @@ func (b *build) manifest(ctx context.Context) (*release.Manifest, error) {
 }
 
 // digest returns the SHA-256 of an artifact. It is a step of its own: reading
-// a disk image takes longer than all else in a build where nothing changed.
+// a disk image takes longer than all else in a build where nothing changed. Its
+// name has the artifact's ending: steps of one name wait for each other.
 func (b *build) digest(ctx context.Context, a artifact) (release.Digest, error) {
-	dir, _, err := b.cache.Step(ctx, "sha256", cache.NewKey("sha256", 1).Add(filepath.Base(a.Path), a.Key), func(dir string) error {
+	dir, _, err := b.cache.Step(ctx, "sha256"+filepath.Ext(a.Path), cache.NewKey("sha256", 1).Add(filepath.Base(a.Path), a.Key), func(dir string) error {
 		sum, err := disk.Digest(ctx, a.Path)
 		if err != nil {
 			return err
