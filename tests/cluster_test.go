@@ -233,6 +233,13 @@ func (s site) becomesCluster(m *machine.Machine) {
 	s.sees("Running", "get", "pod", "first", "--output=jsonpath={.status.phase}")
 }
 
+// With cold caches, most of its time is compiling the cluster once more.
+func TestAnImageForArm64IsAClusterByItself(t *testing.T) {
+	timed(t)
+	m, _ := server(t, "arm64")
+	m.PowerOff()
+}
+
 func TestAnImageIsAClusterByItself(t *testing.T) {
 	timed(t)
 	m, o := server(t, "x86_64")

@@ -56,14 +56,6 @@ func TestManyPowerCutsLoseNoAcknowledgedObject(t *testing.T) {
 	s.disk.CheckData()
 }
 
-// Compiling the cluster for a second architecture takes a quarter of an hour
-// with cold caches.
-func TestAnImageForArm64IsAClusterByItself(t *testing.T) {
-	timed(t)
-	m, _ := server(t, "arm64")
-	m.PowerOff()
-}
-
 // What fits into the smallest memory that a server may have.
 func TestASmallServerRunsTenPods(t *testing.T) {
 	timed(t)
