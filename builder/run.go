@@ -1,12 +1,10 @@
 package builder
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,7 +38,7 @@ type RunOptions struct {
 
 // Run boots a copy of an image with its serial console on the options' streams
 // and returns when the machine powers off. Cancelling ctx pulls its plug.
-func Run(ctx context.Context, o RunOptions) error {
+func Run(ctx context.Context, o RunOptions) (err error) {
 	board, err := o.board()
 	if err != nil {
 		return err
@@ -48,6 +46,13 @@ func Run(ctx context.Context, o RunOptions) error {
 	if len(board.Bootloader.State) > 0 && board.Bootloader.Addresses.Kernel > 0 {
 		return fmt.Errorf("run %s: images for board %s are loaded to places in memory that a virtual machine does not have: run one of another board",
 			o.Image, board.Name)
+	}
+	if o.LAN != "" {
+		leave, refused := o.joinLAN(ctx)
+		if refused != nil {
+			return refused
+		}
+		defer func() { err = errors.Join(err, leave()) }()
 	}
 	dir, err := os.MkdirTemp("", "skerry-run-")
 	if err != nil {
@@ -65,13 +70,6 @@ func Run(ctx context.Context, o RunOptions) error {
 	machine := qemu.Machine{
 		GOARCH: board.Architecture, Disk: target, Bus: o.Bus, Memory: o.Memory, CPUs: o.CPUs,
 		Variables: variables, Forwards: o.Forwards, NoNetwork: o.NoNetwork, LAN: o.LAN,
-	}
-	if o.LAN != "" {
-		leave, err := o.joinLAN(ctx)
-		if err != nil {
-			return err
-		}
-		defer leave()
 	}
 	ForBoard(&machine, board)
 	args, err := machine.Command()
@@ -96,46 +94,17 @@ func Run(ctx context.Context, o RunOptions) error {
 
 // joinLAN makes the network that the machine is to be on, unless another machine
 // did.
-func (o RunOptions) joinLAN(ctx context.Context) (leave func(), err error) {
-	leave, err = StartLAN(ctx, o.LAN, o.Forwards)
-	if errors.Is(err, lan.ErrExists) {
-		if len(o.Forwards) > 0 {
-			return nil, fmt.Errorf("network %s leads to ports of the machine that began it, not to those of this one", o.LAN)
-		}
-		return func() {}, nil
-	}
-	return leave, err
-}
-
-// StartLAN makes a network of virtual machines at a socket, with a way out. The
-// error is lan.ErrExists if there is one.
-func StartLAN(ctx context.Context, socket string, forwards []qemu.Forward) (stop func(), err error) {
-	segment, err := lan.Listen(socket)
-	if err != nil {
+func (o RunOptions) joinLAN(ctx context.Context) (leave func() error, err error) {
+	n, err := StartNetwork(ctx, o.LAN, o.Forwards)
+	switch {
+	case errors.Is(err, lan.ErrExists) && len(o.Forwards) > 0:
+		return nil, fmt.Errorf("network %s is there already, and its ports lead to its first machine: start this one without --port, or give the ports to the one that makes the network", o.LAN)
+	case errors.Is(err, lan.ErrExists):
+		return func() error { return nil }, nil
+	case err != nil:
 		return nil, err
 	}
-	args := qemu.WayOut(socket, forwards)
-	ctx, cancel := context.WithCancel(ctx)
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		cancel()
-		segment.Close()
-		return nil, fmt.Errorf("network of machines: %w: run `make deps`", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := cmd.Wait(); err != nil && ctx.Err() == nil {
-			slog.Error("the network of machines has no way out any more", "error", err, "qemu", said.String())
-		}
-	}()
-	return func() {
-		cancel()
-		<-ended
-		segment.Close()
-	}, nil
+	return n.Close, nil
 }
 
 // ForBoard completes a machine with what a board's images need of it.

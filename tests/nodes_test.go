@@ -25,11 +25,15 @@ func TestPodsOfTwoNodesReachEachOther(t *testing.T) {
 	images := imagesForGuests(t, i.manifest.Architecture)
 
 	s := newSite(t, "x86_64", images...)
-	stop, err := builder.StartLAN(t.Context(), segment, s.hardware.Forwards)
+	network, err := builder.StartNetwork(t.Context(), segment, s.hardware.Forwards)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stop()
+	defer func() {
+		if err := network.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	s.hardware.LAN = segment
 	first := machine.Start(t, s.hardware)
 	comesUp(t, first, clusterReady)

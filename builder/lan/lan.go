@@ -12,8 +12,10 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 )
 
 const (
@@ -24,15 +26,19 @@ const (
 	lengthBytes = 4
 	headBytes   = lengthBytes + 2*6
 	// maxAddresses bounds what a machine that makes up addresses can have learnt.
-	maxAddresses = 1024
+	maxAddresses = 64
 	// waiting is how many frames a machine may be behind until it loses some, as
 	// on a wire.
 	waiting = 512
+	// acceptAgain is how long to wait when no machine can be taken on, as for
+	// want of file descriptors.
+	acceptAgain = 100 * time.Millisecond
 )
 
 // Switch passes frames on to the machine that has their address.
 type Switch struct {
 	listener net.Listener
+	joined   chan struct{} // closed when the first machine is there
 
 	mu       sync.Mutex
 	closed   bool
@@ -49,36 +55,62 @@ func (a address) group() bool { return a[0]&1 == 1 }
 
 // machine is one on the segment.
 type machine struct {
-	conn  net.Conn
-	queue chan []byte // of frames for it
+	conn      net.Conn
+	queue     chan []byte // of frames for it
+	addresses int         // learnt from it
 }
 
 // ErrExists is that the segment is there already: another switch serves it.
 var ErrExists = errors.New("the network exists")
 
 // Listen makes the segment that machines find at the path, and serves it until
-// Close. What a switch that did not end in order left there is replaced.
+// Close. The socket that a switch left which did not end in order is replaced,
+// and nothing else.
 func Listen(path string) (*Switch, error) {
-	listener, err := net.Listen("unix", path)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		if conn, err := net.Dial("unix", path); err == nil {
-			conn.Close()
-			return nil, fmt.Errorf("%s: %w", path, ErrExists)
-		} else if !errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, fmt.Errorf("network of machines: %w", err)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("network of machines: %w", err)
-		}
-		listener, err = net.Listen("unix", path)
-	}
+	listener, err := listen(path)
 	if err != nil {
 		return nil, fmt.Errorf("network of machines: %w", err)
 	}
-	s := &Switch{listener: listener, machines: map[*machine]struct{}{}, places: map[address]*machine{}}
+	s := &Switch{listener: listener, joined: make(chan struct{}), machines: map[*machine]struct{}{}, places: map[address]*machine{}}
 	s.stopped.Go(s.accept)
 	return s, nil
 }
+
+func listen(path string) (net.Listener, error) {
+	// Of several that find a socket left, one replaces it.
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, &os.PathError{Op: "lock", Path: folder.Name(), Err: err}
+	}
+	listener, err := net.Listen("unix", path)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return listener, err
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return nil, fmt.Errorf("%s exists and is no socket: choose a name that is not taken", path)
+	}
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("%s: %w", path, ErrExists)
+	} else if !errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, err
+	}
+	return net.Listen("unix", path)
+}
+
+// Joined is closed when the first machine is on the segment.
+func (s *Switch) Joined() <-chan struct{} { return s.joined }
 
 // Close ends the segment and removes its socket.
 func (s *Switch) Close() error {
@@ -96,8 +128,12 @@ func (s *Switch) Close() error {
 func (s *Switch) accept() {
 	for {
 		conn, err := s.listener.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil {
+			time.Sleep(acceptAgain)
+			continue
 		}
 		if m := s.join(conn); m != nil {
 			s.stopped.Go(func() { s.receive(m) })
@@ -115,8 +151,13 @@ func (s *Switch) join(conn net.Conn) *machine {
 		conn.Close()
 		return nil
 	}
-	m := &machine{conn, make(chan []byte, waiting)}
+	m := &machine{conn: conn, queue: make(chan []byte, waiting)}
 	s.machines[m] = struct{}{}
+	select {
+	case <-s.joined:
+	default:
+		close(s.joined)
+	}
 	return m
 }
 
@@ -160,8 +201,12 @@ func send(to *machine) {
 // out would take it for its own.
 func (s *Switch) pass(from *machine, frame []byte) {
 	to, source := address(frame[lengthBytes:]), address(frame[lengthBytes+len(address{}):])
-	if _, known := s.places[source]; known || len(s.places) < maxAddresses {
+	if at := s.places[source]; at != from && from.addresses < maxAddresses {
+		if at != nil {
+			at.addresses--
+		}
 		s.places[source] = from
+		from.addresses++
 	}
 	for m := range s.machines {
 		if m == from || !to.group() && s.places[to] != m {

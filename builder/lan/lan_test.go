@@ -46,16 +46,18 @@ func dial(t *testing.T, path string) net.Conn {
 }
 
 // members waits until so many machines are on the segment.
-func members(h *Switch, n int) {
-	for {
+func members(t *testing.T, h *Switch, n int) {
+	t.Helper()
+	var now int
+	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(time.Millisecond) {
 		h.mu.Lock()
-		now := len(h.machines)
+		now = len(h.machines)
 		h.mu.Unlock()
 		if now == n {
 			return
 		}
-		time.Sleep(time.Millisecond)
 	}
+	t.Fatalf("%d machines are on the segment, want %d", now, n)
 }
 
 func TestAMachineGetsWhatIsForIt(t *testing.T) {
@@ -65,7 +67,7 @@ func TestAMachineGetsWhatIsForIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, b, c := dial(t, path), dial(t, path), dial(t, path)
-	members(h, 3)
+	members(t, h, 3)
 	hello := framed(all, ofA, "hello")
 	a.Write(framed(ofB, ofA, "to one that nobody has heard of"))
 	a.Write(hello)
@@ -88,9 +90,9 @@ func TestAMachineGetsWhatIsForIt(t *testing.T) {
 	if n, err := b.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("a frame too long is read: %d bytes, %v", n, err)
 	}
-	members(h, 2)
+	members(t, h, 2)
 	c.Close()
-	members(h, 1)
+	members(t, h, 1)
 
 	if err := h.Close(); err != nil {
 		t.Error(err)
@@ -129,7 +131,7 @@ func TestASlowMachineLosesFrames(t *testing.T) {
 	defer h.Close()
 	dial(t, path) // reads nothing
 	a, b := dial(t, path), dial(t, path)
-	members(h, 3)
+	members(t, h, 3)
 	frame := framed(all, ofA, string(make([]byte, 60<<10)))
 	for range 4 * waiting {
 		if _, err := a.Write(frame); err != nil {
@@ -138,6 +140,50 @@ func TestASlowMachineLosesFrames(t *testing.T) {
 		if _, err := io.ReadFull(b, frame); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A machine cannot take the room for the addresses of others.
+func TestAMachineThatMakesUpAddressesHarmsItself(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lan")
+	h, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	a, b, c := dial(t, path), dial(t, path), dial(t, path)
+	members(t, h, 3)
+	for n := range 4 * maxAddresses {
+		frame := framed(all, address{0x52, 9, byte(n >> 8), byte(n)}, "")
+		a.Write(frame)
+		gets(t, "b", b, frame)
+		gets(t, "c", c, frame)
+	}
+	h.mu.Lock()
+	if n := len(h.places); n != maxAddresses {
+		t.Errorf("%d addresses are learnt, want %d", n, maxAddresses)
+	}
+	h.mu.Unlock()
+	hello := framed(all, ofB, "hello")
+	b.Write(hello)
+	gets(t, "a", a, hello)
+	gets(t, "c", c, hello)
+	answer := framed(ofB, address{0x52, 3}, "answer")
+	c.Write(answer)
+	gets(t, "b", b, answer)
+}
+
+func TestWhatIsNoSocketIsLeftAlone(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "node.disk")
+	if err := os.WriteFile(name, []byte("data"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Listen(name); err == nil {
+		s.Close()
+		t.Error("a network is made where a file is")
+	}
+	if contents, err := os.ReadFile(name); err != nil || string(contents) != "data" {
+		t.Errorf("of the file there is %q: %v", contents, err)
 	}
 }
 

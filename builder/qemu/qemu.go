@@ -189,9 +189,20 @@ func (m Machine) network() []string {
 		return []string{"-netdev", UserNetwork("net", m.Forwards), "-device", card}
 	}
 	// Machines of a segment need different addresses: of those for local use.
-	sum := sha256.Sum256([]byte(m.Disk))
+	sum := sha256.Sum256([]byte(where(m.Disk)))
 	mac := net.HardwareAddr{0x52, 0x54, 0x00, sum[0], sum[1], sum[2]}
 	return []string{"-netdev", segment("net", m.LAN), "-device", card + ",mac=" + mac.String()}
+}
+
+// where returns the one name of a file, from whatever folder it is named.
+func where(name string) string {
+	if absolute, err := filepath.Abs(name); err == nil {
+		name = absolute
+	}
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		name = real
+	}
+	return name
 }
 
 // WayOut returns the command line of what gives the machines of a segment

@@ -26,8 +26,9 @@ machine gets a copy, which is removed when it ends unless --keep names it.
 Ctrl-A X ends the machine at once, like pulling the plug; Ctrl-A C reaches
 QEMU's own prompt, where system_powerdown presses the power button.
 
-Machines with the same --lan share a network, as long as the first of them runs:
-it has the address 10.0.2.15, and the ports of --port are its.`,
+Machines with the same --lan share a network, as long as the one runs that was
+started first. The machine that first asks for an address gets 10.0.2.15, and the
+ports of --port are its: wait for it before starting others.`,
 		Example: `  builder run skerry-1.2.0-x86_64.img
   builder run --config shop-17.yaml --disk nvme --port 6443:6443 skerry-1.2.0-x86_64.img
   builder run --keep node.disk skerry-1.2.0-arm64.img

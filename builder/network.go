@@ -1,0 +1,69 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"github.com/skerry-os/skerry/builder/lan"
+	"github.com/skerry-os/skerry/builder/qemu"
+)
+
+// Network is one that virtual machines on this host share, with a way out.
+type Network struct {
+	segment *lan.Switch
+	cancel  context.CancelFunc // ends the way out
+	ended   chan struct{}      // closed when it has
+	failure error              // why it ended, once ended is closed; nil if it was told to
+}
+
+// StartNetwork makes a network at a socket; the forwards lead to the machine that
+// asks for an address first. The error is lan.ErrExists if there is a network, and
+// QEMU's if it has no way out, as when a port is taken. It ends with this process.
+func StartNetwork(ctx context.Context, socket string, forwards []qemu.Forward) (*Network, error) {
+	segment, err := lan.Listen(socket)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	n := &Network{segment: segment, cancel: cancel, ended: make(chan struct{})}
+	go n.wayOut(ctx, socket, forwards)
+	select {
+	case <-segment.Joined():
+		return n, nil
+	case <-n.ended:
+		return nil, errors.Join(ctx.Err(), n.Close())
+	}
+}
+
+// wayOut runs QEMU until it ends. The thread that starts it stays so long: the
+// kernel takes the end of that thread for the end of the process.
+func (n *Network) wayOut(ctx context.Context, socket string, forwards []qemu.Forward) {
+	defer close(n.ended)
+	runtime.LockOSThread()
+	args := qemu.WayOut(socket, forwards)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	endWithParent(cmd)
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, exec.ErrNotFound):
+		n.failure = fmt.Errorf("%s is not installed: run `make deps`", args[0])
+	default:
+		n.failure = fmt.Errorf("the network of machines has no way out: %s: %w: %s", args[0], err, strings.TrimSpace(said.String()))
+	}
+}
+
+// Close ends the network, for all machines that are on it. The error tells if it
+// had no way out at the end.
+func (n *Network) Close() error {
+	n.cancel()
+	<-n.ended
+	return errors.Join(n.failure, n.segment.Close())
+}
