@@ -13,7 +13,7 @@ PACKAGES := ./...
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath
 
-.PHONY: help deps build demo test test-unit test-cluster test-system test-rootful soak conformance bench lint lint-cluster vet-arm vuln clean
+.PHONY: help deps build demo test test-unit test-cluster test-system test-rootful soak conformance bench lint lint-cluster vet-arm vet-macos vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ lint-cluster: ## run staticcheck on the packages that import Kubernetes too, whi
 vet-arm: ## check the types of the single binary and its companions for 32-bit ARM
 	$(GO) run ./tests/typecheck -arch arm ./cmd/skerry ./cmd/containerd-shim-runc-v2 ./images/... \
 		$$($(GO) list -f '{{.ImportPath}}' tool | grep containernetworking)
+
+vet-macos: ## check the types of the builder for macOS, where it flashes no disk but does the rest
+	$(GO) run ./tests/typecheck -os darwin -arch arm64 ./cmd/builder
 
 vuln: ## look for known vulnerabilities (needs the Go vulnerability database, or GOVULNDB)
 	$(GO) tool govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) $(PACKAGES)

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/sys/unix"
 )
 
 // WriteArchive writes the archive, not compressed: the manifest, and behind it
@@ -205,15 +204,4 @@ func write(name string, mode fs.FileMode, contents io.Reader) error {
 		return err
 	}
 	return file.Close()
-}
-
-// syncFileSystem waits until the file system of a folder is on the disk: one
-// call for hundreds of files.
-func syncFileSystem(dir string) error {
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return unix.Syncfs(int(folder.Fd()))
 }

@@ -1,13 +1,14 @@
 // Command typecheck checks the types of programs and of all that they are
-// compiled from, for another architecture. It reads the sources and compiles
+// compiled from, for another architecture or system. It reads the sources and compiles
 // nothing: a minute for the single binary, and not the quarter of an hour that
 // its compilation takes where the cache has nothing for that architecture. It
 // takes 2.6 GB of memory.
 //
 //	go run ./tests/typecheck -arch arm ./cmd/skerry
+//	go run ./tests/typecheck -os darwin -arch arm64 ./cmd/builder
 //
 // It finds what breaks on 32 bits: constants that overflow, fields of system
-// calls that have other types, files that an architecture lacks. What only the
+// calls that have other types, files that an architecture or system lacks. What only the
 // compiler and the linker know, such as missing assembler, it does not find. C
 // is left out.
 package main
@@ -26,9 +27,10 @@ import (
 )
 
 func main() {
+	system := flag.String("os", "linux", "operating system, as Go names it")
 	arch := flag.String("arch", "arm", "architecture, as Go names it")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: typecheck [-arch ARCHITECTURE] PACKAGE…")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: typecheck [-os SYSTEM] [-arch ARCHITECTURE] PACKAGE…")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -38,7 +40,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := check(ctx, os.Stdout, ".", *arch, flag.Args()...); err != nil {
+	if err := check(ctx, os.Stdout, ".", *system, *arch, flag.Args()...); err != nil {
 		fmt.Fprintln(os.Stderr, "typecheck:", err)
 		os.Exit(1)
 	}
@@ -47,15 +49,15 @@ func main() {
 // check checks the packages of patterns, as the go command in folder dir knows
 // them, and all that they import. It prints every error, and then how many
 // packages it was.
-func check(ctx context.Context, out io.Writer, dir, arch string, patterns ...string) error {
+func check(ctx context.Context, out io.Writer, dir, system, arch string, patterns ...string) error {
 	loaded, err := packages.Load(&packages.Config{
 		Context: ctx, Dir: dir,
 		Mode: packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports | packages.NeedDeps |
 			packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesSizes,
-		Env: append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0"),
+		Env: append(os.Environ(), "GOOS="+system, "GOARCH="+arch, "CGO_ENABLED=0"),
 	}, patterns...)
 	if err != nil {
-		return fmt.Errorf("load the sources for %s: %w", arch, err)
+		return fmt.Errorf("load the sources for %s/%s: %w", system, arch, err)
 	}
 	all, wrong := 0, 0
 	packages.Visit(loaded, nil, func(p *packages.Package) {
@@ -65,12 +67,12 @@ func check(ctx context.Context, out io.Writer, dir, arch string, patterns ...str
 			fmt.Fprintf(out, "%s: %v\n", p.PkgPath, e)
 		}
 	})
-	fmt.Fprintf(out, "%s: %d packages\n", arch, all)
+	fmt.Fprintf(out, "%s/%s: %d packages\n", system, arch, all)
 	switch {
 	case all == 0:
 		return errors.New("no package matches")
 	case wrong > 0:
-		return fmt.Errorf("%d errors in what is compiled for %s", wrong, arch)
+		return fmt.Errorf("%d errors in what is compiled for %s/%s", wrong, system, arch)
 	}
 	return nil
 }

@@ -32,11 +32,11 @@ func TestWhatOverflows32BitsIsFoundInWhatAProgramImports(t *testing.T) {
 	t.Setenv("GOFLAGS", "")
 	dir := module(t, "package deep\n\nconst Large = 1\n\nfunc Overflows() int { return 1 << 40 }\n")
 	var out bytes.Buffer
-	if err := check(t.Context(), &out, dir, "amd64", "."); err != nil || !strings.HasPrefix(out.String(), "amd64: ") {
+	if err := check(t.Context(), &out, dir, "linux", "amd64", "."); err != nil || !strings.HasPrefix(out.String(), "linux/amd64: ") {
 		t.Errorf("64 bits: %v\n%s", err, &out)
 	}
 	out.Reset()
-	err := check(t.Context(), &out, dir, "arm", ".")
+	err := check(t.Context(), &out, dir, "linux", "arm", ".")
 	if err == nil || !strings.Contains(err.Error(), "1 errors") || !strings.Contains(out.String(), "deep.go:5:") || !strings.Contains(out.String(), "overflows") {
 		t.Errorf("32 bits: %v\n%s", err, &out)
 	}
@@ -46,10 +46,10 @@ func TestAFileThatAnArchitectureLacksIsFound(t *testing.T) {
 	t.Setenv("GOFLAGS", "")
 	dir := module(t, "//go:build !arm\n\npackage deep\n\nconst Large = 1\n")
 	var out bytes.Buffer
-	if err := check(t.Context(), &out, dir, "arm64", "."); err != nil {
+	if err := check(t.Context(), &out, dir, "linux", "arm64", "."); err != nil {
 		t.Errorf("%v\n%s", err, &out)
 	}
-	if err := check(t.Context(), &out, dir, "arm", "."); err == nil {
+	if err := check(t.Context(), &out, dir, "linux", "arm", "."); err == nil {
 		t.Errorf("nothing is wrong:\n%s", &out)
 	}
 }
@@ -58,7 +58,7 @@ func TestPatternsThatMatchNothingAreAnError(t *testing.T) {
 	t.Setenv("GOFLAGS", "")
 	dir := module(t, "package deep\n\nconst Large = 1\n")
 	for _, pattern := range []string{"./nowhere", "example.com/m/none/..."} {
-		if err := check(t.Context(), &bytes.Buffer{}, dir, "arm", pattern); err == nil {
+		if err := check(t.Context(), &bytes.Buffer{}, dir, "linux", "arm", pattern); err == nil {
 			t.Errorf("%s is found", pattern)
 		}
 	}
