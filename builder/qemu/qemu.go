@@ -119,7 +119,7 @@ func (m Machine) Command() ([]string, error) {
 		p.machine += ",acpi=off"
 	}
 	cpu, accel := p.cpu, "tcg,thread=multi"
-	if m.GOARCH == runtime.GOARCH && writable("/dev/kvm") && virtualizes("/proc/cpuinfo") {
+	if Virtualizes(m.GOARCH) {
 		cpu, accel = "host", "kvm"
 	}
 	args := []string{p.program, "-nodefaults", "-no-user-config",
@@ -264,6 +264,12 @@ func firstFile(names []string) (string, error) {
 		return "", fmt.Errorf("firmware %s is not installed: run `make deps`", filepath.Base(names[0]))
 	}
 	return names[i], nil
+}
+
+// Virtualizes tells whether machines of an architecture run on the processor
+// itself (KVM). Others are emulated.
+func Virtualizes(goarch string) bool {
+	return goarch == runtime.GOARCH && writable("/dev/kvm") && virtualizes("/proc/cpuinfo")
 }
 
 // virtualizes tells whether the processor can run machines itself. Without, a

@@ -63,6 +63,11 @@ func TestMachinesOfASegmentHaveAddressesOfTheirOwn(t *testing.T) {
 	if first, second := card("a"), card("b"); first == "" || first == second || second != card("b") {
 		t.Errorf("addresses %q and %q", first, second)
 	}
+	// By the disk, whatever it is called from where.
+	t.Chdir(dir)
+	if here, elsewhere := card("node.disk"), card(filepath.Join(t.TempDir(), "node.disk")); here == elsewhere || here != card(filepath.Join(dir, "node.disk")) {
+		t.Errorf("addresses of disks in two folders: %q and %q", here, elsewhere)
+	}
 	line := strings.Join(WayOut("/tmp/lan", []Forward{{6443, 6443}}), " ")
 	if !strings.Contains(line, "hostfwd=tcp:127.0.0.1:6443-:6443") || !strings.Contains(line, "addr.path=/tmp/lan") {
 		t.Errorf("the way out: %s", line)

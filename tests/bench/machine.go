@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/builder/erofs"
+	"github.com/skerry-os/skerry/builder/qemu"
 )
 
 // introduce writes the page's head: how it came about, when, where.
@@ -49,9 +50,8 @@ func introduce(ctx context.Context, s *session, now time.Time) error {
 	}
 	t.row("kernel", "Linux "+strings.TrimSpace(string(release)))
 	acceleration := "emulation (no KVM)"
-	if kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
-		kvm.Close()
-		acceleration = "KVM for x86_64, emulation for other processors"
+	if qemu.Virtualizes(runtime.GOARCH) {
+		acceleration = "KVM for " + runtime.GOARCH + ", emulation for other processors"
 	}
 	t.row("virtual machines", acceleration)
 	t.row("load at the start", load())

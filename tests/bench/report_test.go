@@ -66,6 +66,18 @@ func TestRootIsWeighedByKind(t *testing.T) {
 	}
 }
 
+func TestAStepsTimeIsFound(t *testing.T) {
+	said := "plan: 2 ms, x\nwrite: 1.3 s, 190.3 MB of 1.35 GB, 160.2 MB/s\nverify: 2 min 5 s\n"
+	for step, want := range map[string]time.Duration{"write": 1300 * time.Millisecond, "plan": 2 * time.Millisecond, "verify": 125 * time.Second} {
+		if got, err := stepTime(said, step); err != nil || got != want {
+			t.Errorf("%s: %v, %v, want %v", step, got, err, want)
+		}
+	}
+	if got, err := stepTime(said, "flush"); err == nil {
+		t.Errorf("a step that was not: %v", got)
+	}
+}
+
 func TestBuildsAreComparedWithinTheRun(t *testing.T) {
 	run := func(wall time.Duration) []usage { return []usage{{wall: wall * time.Second}} }
 	m := builds{agent: run(6), unchanged: run(1), config: run(3), floor: run(2), mkosi: run(12)}

@@ -41,13 +41,17 @@ func measureSizes(ctx context.Context, s *session) error {
 	}
 	head := []string{"what"}
 	var all []measured
+	var plain []contents // of each board
 	for _, board := range boards {
-		for _, more := range [][]string{nil, {"--release"}, withoutCluster} {
+		for i, more := range [][]string{nil, {"--release"}, withoutCluster} {
 			name := strings.Join(append([]string{board}, more...), " ")
 			s.logf("sizes, %s", name)
 			m, err := w.measureSize(ctx, board, more)
 			if err != nil {
 				return err
+			}
+			if i == 0 {
+				plain = append(plain, m.contents)
 			}
 			head = append(head, name)
 			all = append(all, m)
@@ -81,7 +85,7 @@ func measureSizes(ctx context.Context, s *session) error {
 		t[0] = append(t[0], board)
 		var total share
 		for n, kind := range kinds {
-			one := all[i*len(all)/len(boards)].contents[kind]
+			one := plain[i][kind]
 			total.files += one.files
 			total.bytes += one.bytes
 			t[n+1] = append(t[n+1], one.String())
