@@ -3,7 +3,6 @@
 package tests
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -39,8 +38,8 @@ func TestManyPowerCutsLoseNoAcknowledgedObject(t *testing.T) {
 		writers := clustertest.Write(t.Context(), client, "default", fmt.Sprintf("r%d", round))
 		// Not before the first is acknowledged, and then at any moment.
 		s.until("an object is written", func() error {
-			if writers.Count() == 0 {
-				return errors.New("none is acknowledged")
+			if n, err := writers.Count(); n == 0 {
+				return fmt.Errorf("none is acknowledged: %w", err)
 			}
 			return nil
 		})

@@ -92,7 +92,7 @@ func (s *apiServer) resource(kind schema.GroupVersionKind, namespace string) (dy
 }
 
 // apply applies an object. One that nobody has changed since is only looked at:
-// that costs a fraction, and stands in no audit log.
+// that costs a fraction, and most kinds of objects stand in no audit log then.
 func (s *apiServer) apply(ctx context.Context, object *unstructured.Unstructured) error {
 	resource, err := s.resource(object.GroupVersionKind(), object.GetNamespace())
 	if err != nil {
@@ -102,7 +102,7 @@ func (s *apiServer) apply(ctx context.Context, object *unstructured.Unstructured
 	if err != nil {
 		return err
 	}
-	key := object.GroupVersionKind().String() + " " + object.GetNamespace() + "/" + object.GetName()
+	key := keyOf(object.GroupVersionKind(), object.GetNamespace(), object.GetName())
 	wanted := sha256.Sum256(text)
 	if before, ok := s.applied[key]; ok && before.wanted == wanted {
 		if found, err := resource.Get(ctx, object.GetName(), metav1.GetOptions{}); err == nil && found.GetResourceVersion() == before.version {
@@ -117,12 +117,19 @@ func (s *apiServer) apply(ctx context.Context, object *unstructured.Unstructured
 	return nil
 }
 
+// keyOf names an object among those that were applied.
+func keyOf(kind schema.GroupVersionKind, namespace, name string) string {
+	return kind.String() + " " + namespace + "/" + name
+}
+
 func (s *apiServer) remove(ctx context.Context, r reference) error {
 	version, served, err := s.servedVersion(r)
 	if err != nil || !served {
 		return err
 	}
-	resource, err := s.resource(schema.GroupVersionKind{Group: r.Group, Version: version, Kind: r.Kind}, r.Namespace)
+	kind := schema.GroupVersionKind{Group: r.Group, Version: version, Kind: r.Kind}
+	delete(s.applied, keyOf(kind, r.Namespace, r.Name))
+	resource, err := s.resource(kind, r.Namespace)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,7 +26,12 @@ type Writers struct {
 
 	mu           sync.Mutex
 	acknowledged []string
+	refusal      error // the last one since an object was acknowledged
 }
+
+// refusedPause is how long a writer waits after an object was refused: a server
+// that starts has other things to do.
+const refusedPause = 50 * time.Millisecond
 
 // Write begins to write into a namespace. Names begin with a prefix, which no
 // other writers have.
@@ -36,10 +42,18 @@ func Write(ctx context.Context, client kubernetes.Interface, namespace, prefix s
 		w.running.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-w%d-%d", prefix, worker, i)}}
-				if _, err := client.CoreV1().ConfigMaps(namespace).Create(ctx, object, metav1.CreateOptions{}); err == nil {
-					w.mu.Lock()
+				_, err := client.CoreV1().ConfigMaps(namespace).Create(ctx, object, metav1.CreateOptions{})
+				w.mu.Lock()
+				w.refusal = err
+				if err == nil {
 					w.acknowledged = append(w.acknowledged, object.Name)
-					w.mu.Unlock()
+				}
+				w.mu.Unlock()
+				if err != nil {
+					select {
+					case <-ctx.Done():
+					case <-time.After(refusedPause):
+					}
 				}
 			}
 		})
@@ -47,11 +61,12 @@ func Write(ctx context.Context, client kubernetes.Interface, namespace, prefix s
 	return w
 }
 
-// Count returns how many were acknowledged so far.
-func (w *Writers) Count() int {
+// Count returns how many were acknowledged so far, and why the last one was
+// refused if it was.
+func (w *Writers) Count() (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.acknowledged)
+	return len(w.acknowledged), w.refusal
 }
 
 // Stop ends the writing and returns the names of all that were acknowledged.

@@ -209,9 +209,10 @@ func TestNoAcknowledgedObjectIsLostAgainstAnAPIServer(t *testing.T) {
 			var written []string
 			for round := range 4 {
 				writers := clustertest.Write(t.Context(), s.Client, namespace, fmt.Sprintf("r%d", round))
-				for writers.Count() < 50*(round+1) {
-					time.Sleep(time.Millisecond)
-				}
+				clustertest.Eventually(t, "objects are written", func() bool {
+					n, _ := writers.Count()
+					return n >= 50*(round+1)
+				})
 				s.Kill()
 				written = append(written, writers.Stop()...)
 				s.Begin(t)
