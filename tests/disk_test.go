@@ -24,6 +24,25 @@ func TestDiskTooSmallForDataIsNamedAndTheNodeComesUp(t *testing.T) {
 	d.CheckTable()
 }
 
+// Of a card that was copied to a disk many times as large, more than what the
+// file system has room for group descriptors for.
+func TestDataGrowsWithItsDisk(t *testing.T) {
+	t.Parallel()
+	timed(t)
+	d := flashed(t, "x86_64")
+	m := boot(t, d)
+	wantLine(t, m.ExpectUp().Lines, `^  data +/dev/vda4, .* of 7\d\d\.\d MiB used`)
+	m.PowerOff()
+	if err := os.Truncate(d.Path, 32*diskBytes); err != nil {
+		t.Fatal(err)
+	}
+	m = boot(t, d)
+	wantLine(t, m.ExpectUp().Lines, `^  data +/dev/vda4, .* of 6\d\.\d GiB used`)
+	m.PowerOff()
+	d.CheckTable()
+	d.CheckData()
+}
+
 func TestForeignContentsOfDataAreKeptUntilTheConfigSaysWipe(t *testing.T) {
 	t.Parallel()
 	timed(t)

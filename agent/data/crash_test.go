@@ -240,6 +240,35 @@ func tableWrites(log []write) []write {
 	return writes
 }
 
+func TestOnlyWhatIsNotZeroIsCleared(t *testing.T) {
+	const end = 256<<10 - 512 // of what is cleared at each end
+	for name, c := range map[string]struct {
+		dirty  []int64
+		writes int
+	}{
+		"a new card": {nil, 0},
+		"its start":  {[]int64{end}, 1},
+		"its end":    {[]int64{8<<20 - 512}, 1},
+		"both":       {[]int64{0, 8<<20 - end}, 2},
+	} {
+		d := &disk{size: 8 << 20, sectors: map[int64][512]byte{}}
+		for _, at := range c.dirty {
+			d.sectors[at/512] = [512]byte{1}
+		}
+		if err := clearSignatures(d, 0, d.size); err != nil {
+			t.Fatal(err)
+		}
+		if len(d.log) != c.writes+1 || d.log[c.writes].data != nil {
+			t.Errorf("%s: %d writes and syncs, want %d writes and a sync", name, len(d.log), c.writes)
+		}
+		for at, sector := range d.sectors {
+			if sector != ([512]byte{}) {
+				t.Errorf("%s: sector %d is not cleared", name, at)
+			}
+		}
+	}
+}
+
 // The order of claim and table: at the first moment the table has data, the
 // space it names is blank.
 func TestSpaceIsClearedBeforeTheTableNamesIt(t *testing.T) {

@@ -202,7 +202,6 @@ func makeArguments(sizeBytes int64) []string {
 func clearSignatures(dev Disk, start, size int64) error {
 	zero := make([]byte, min(256<<10, size))
 	old := make([]byte, len(zero))
-	cleared := false
 	for _, at := range []int64{start, start + size - int64(len(zero))} {
 		if _, err := dev.ReadAt(old, at); err == nil && bytes.Equal(old, zero) {
 			continue
@@ -210,10 +209,6 @@ func clearSignatures(dev Disk, start, size int64) error {
 		if _, err := dev.WriteAt(zero, at); err != nil {
 			return fmt.Errorf("clear old signatures: %w", err)
 		}
-		cleared = true
-	}
-	if !cleared {
-		return nil
 	}
 	if err := dev.Sync(); err != nil {
 		return fmt.Errorf("clear old signatures: %w", err)
