@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/skerry-os/skerry/builder/lan"
 	"github.com/skerry-os/skerry/builder/qemu"
@@ -17,7 +18,8 @@ import (
 type Network struct {
 	segment *lan.Switch
 	cancel  context.CancelFunc // ends the way out
-	ended   chan struct{}      // closed when it has
+	begun   chan struct{}      // closed when it is there
+	ended   chan struct{}      // closed when it has ended
 	failure error              // why it ended, once ended is closed; nil if it was told to
 }
 
@@ -30,10 +32,10 @@ func StartNetwork(ctx context.Context, socket string, forwards []qemu.Forward) (
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	n := &Network{segment: segment, cancel: cancel, ended: make(chan struct{})}
+	n := &Network{segment: segment, cancel: cancel, begun: make(chan struct{}), ended: make(chan struct{})}
 	go n.wayOut(ctx, socket, forwards)
 	select {
-	case <-segment.Joined():
+	case <-n.begun:
 		return n, nil
 	case <-n.ended:
 		return nil, errors.Join(ctx.Err(), n.Close())
@@ -49,15 +51,29 @@ func (n *Network) wayOut(ctx context.Context, socket string, forwards []qemu.For
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
+	cmd.Stdout = &signal{begun: n.begun}
 	endWithParent(cmd)
 	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, exec.ErrNotFound):
 		n.failure = fmt.Errorf("%s is not installed: run `make deps`", args[0])
+	case err == nil:
+		n.failure = fmt.Errorf("the network of machines has no way out any more: %s has ended", args[0])
 	default:
 		n.failure = fmt.Errorf("the network of machines has no way out: %s: %w: %s", args[0], err, strings.TrimSpace(said.String()))
 	}
+}
+
+// signal is written to by a program once it has begun.
+type signal struct {
+	begun chan struct{}
+	once  sync.Once
+}
+
+func (s *signal) Write(b []byte) (int, error) {
+	s.once.Do(func() { close(s.begun) })
+	return len(b), nil
 }
 
 // Close ends the network, for all machines that are on it. The error tells if it

@@ -38,7 +38,6 @@ const (
 // Switch passes frames on to the machine that has their address.
 type Switch struct {
 	listener net.Listener
-	joined   chan struct{} // closed when the first machine is there
 
 	mu       sync.Mutex
 	closed   bool
@@ -71,7 +70,7 @@ func Listen(path string) (*Switch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network of machines: %w", err)
 	}
-	s := &Switch{listener: listener, joined: make(chan struct{}), machines: map[*machine]struct{}{}, places: map[address]*machine{}}
+	s := &Switch{listener: listener, machines: map[*machine]struct{}{}, places: map[address]*machine{}}
 	s.stopped.Go(s.accept)
 	return s, nil
 }
@@ -108,9 +107,6 @@ func listen(path string) (net.Listener, error) {
 	}
 	return net.Listen("unix", path)
 }
-
-// Joined is closed when the first machine is on the segment.
-func (s *Switch) Joined() <-chan struct{} { return s.joined }
 
 // Close ends the segment and removes its socket.
 func (s *Switch) Close() error {
@@ -153,11 +149,6 @@ func (s *Switch) join(conn net.Conn) *machine {
 	}
 	m := &machine{conn: conn, queue: make(chan []byte, waiting)}
 	s.machines[m] = struct{}{}
-	select {
-	case <-s.joined:
-	default:
-		close(s.joined)
-	}
 	return m
 }
 

@@ -207,9 +207,10 @@ func where(name string) string {
 
 // WayOut returns the command line of what gives the machines of a segment
 // addresses, names and a way out: a QEMU without a machine. The forwards lead to
-// the machine that asked for an address first.
+// the machine that asked for an address first. It prints a line, the greeting of
+// its monitor, once all of that is there.
 func WayOut(lan string, forwards []Forward) []string {
-	return []string{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "none", "-display", "none",
+	return []string{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "none", "-display", "none", "-qmp", "stdio",
 		"-netdev", UserNetwork("out", forwards), "-netdev", "hubport,id=to-out,hubid=0,netdev=out",
 		"-netdev", segment("segment", lan), "-netdev", "hubport,id=to-segment,hubid=0,netdev=segment"}
 }
