@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skerry-os/skerry/builder/debian"
 	"github.com/skerry-os/skerry/builder/qemu"
@@ -100,11 +101,17 @@ type shell struct {
 }
 
 func newShell(t *testing.T, m *machine.Machine) *shell {
-	s := &shell{Machine: m, t: t}
-	// No echo and no prompt: a line is what a command prints.
-	m.Type("stty -echo cols 1000; PS1=; PS2=; export PAGER=cat SYSTEMD_PAGER=; dmesg --console-off; echo shell is ready")
-	m.Expect(`^shell is ready$`)
-	return s
+	t.Helper()
+	// What is typed before the shell reads is thrown away by login.
+	for range 40 {
+		// No echo and no prompt: a line is what a command prints.
+		m.Type("stty -echo cols 1000; PS1=; PS2=; export PAGER=cat SYSTEMD_PAGER=; dmesg --console-off; echo shell is ready")
+		if _, err := m.Console.Poll(`^shell is ready$`, 15*time.Second); err == nil {
+			return &shell{Machine: m, t: t}
+		}
+	}
+	t.Fatal("the shell does not answer")
+	return nil
 }
 
 // try runs a command to its end and returns what it printed.
