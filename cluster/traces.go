@@ -7,11 +7,12 @@ import (
 	"github.com/skerry-os/skerry/standalone"
 )
 
-// Traces are what a node leaves in the kernel when it ends.
+// Traces are what a node leaves behind when it ends.
 func Traces() standalone.Traces {
 	return standalone.Traces{
 		ControlGroups: []string{container.ShimCgroup, "/kubepods.slice", "/kubepods"},
 		Interfaces:    network.Interfaces,
+		Networks:      []string{network.Name},
 		Tables:        append([]string{"kube-proxy", networkpolicy.Table}, network.Tables...),
 	}
 }

@@ -304,7 +304,7 @@ func TestAVersionThatIsNotThereIsNotInstalled(t *testing.T) {
 func uninstall(t *testing.T, p place.Place, purge bool) string {
 	t.Helper()
 	var out bytes.Buffer
-	u := Uninstall{Place: p, DataDir: "/var/lib/skerry", RunDir: "/run/skerry", Out: &out, Purge: func() bool { return purge }}
+	u := Uninstall{Place: p, DataDir: "/var/lib/skerry", RunDir: "/run/skerry", Out: &out, Traces: Traces{Networks: []string{"skerry"}}, Purge: func() bool { return purge }}
 	if err := u.Run(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
@@ -315,6 +315,7 @@ func TestUninstallingLeavesWhatWasThereBefore(t *testing.T) {
 	p := root(t)
 	put(t, p.Path("/etc/hostname"), "shop-17\n")
 	put(t, p.Path("/usr/local/bin/tool"), "x")
+	put(t, p.Path("/var/lib/cni/results/podman-1-eth0"), "of another container runtime")
 	onlyFiles := func() (list []string) {
 		for _, file := range files(t, p.Root) {
 			if !strings.Contains(file, " d") { // folders may stay
@@ -328,6 +329,7 @@ func TestUninstallingLeavesWhatWasThereBefore(t *testing.T) {
 	install(t, server(p))
 	put(t, p.Path("/var/lib/skerry/server/db/state.db"), "state")
 	put(t, p.Path("/run/skerry/sock"), "")
+	put(t, p.Path("/var/lib/cni/results/skerry-1-eth0"), "of a Pod")
 
 	out := uninstall(t, p, false)
 	for _, want := range []string{"kept " + p.Path("/var/lib/skerry"), "kept " + p.Path("/etc/skerry"), "--purge"} {

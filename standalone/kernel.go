@@ -114,7 +114,7 @@ func unmount(points []string) error {
 }
 
 // removeNamespaces removes the names of the Pods' network namespaces, which are
-// not mounted any more.
+// not mounted any more, and their folder if nobody else has any there.
 func removeNamespaces() error {
 	names, err := filepath.Glob(namespacesDir + "/cni-*")
 	for _, name := range names {
@@ -122,6 +122,7 @@ func removeNamespaces() error {
 			err = errors.Join(err, e)
 		}
 	}
+	_ = os.Remove(namespacesDir)
 	return err
 }
 

@@ -78,7 +78,7 @@ func (w *writer) checkSettings(given, there Settings) error {
 		return nil
 	}
 	if there.role() != given.role() {
-		return fmt.Errorf("%s says that this machine is a %s: run `skerry uninstall --purge` before it becomes a %s", w.Path(SettingsFile), there.role(), given.role())
+		return fmt.Errorf("%s says that this machine is a %s: run `skerry uninstall --purge` before it is installed as %s", w.Path(SettingsFile), there.role(), given.role())
 	}
 	var differ []string
 	for _, key := range slices.Sorted(maps.Keys(given)) {

@@ -24,11 +24,13 @@ type Uninstall struct {
 	Out     io.Writer
 }
 
-// Traces are what a node leaves in the kernel besides mounts.
+// Traces are what a node leaves in the kernel besides mounts, and in folders that
+// are not its own.
 type Traces struct {
 	ControlGroups []string // paths below the root of the hierarchy; what runs there is killed
 	Interfaces    []string
 	Tables        []string // of nftables, of any family
+	Networks      []string // names of those of CNI
 }
 
 // kubeletDir is where the kubelet keeps volumes of Pods, and logDirs where their
@@ -102,9 +104,32 @@ func (u Uninstall) removeFiles(w *writer) error {
 	return errors.Join(append(errs, w.remove(place.Lib))...)
 }
 
+// cniResults is where CNI remembers what it did for containers. Other container
+// runtimes have theirs there too.
+const cniResults = "/var/lib/cni/results"
+
+// removeResults removes what CNI remembers of the networks, and the folders if
+// nothing of others is in them.
+func (u Uninstall) removeResults(w *writer) error {
+	var errs []error
+	folder := w.Path(cniResults)
+	for _, network := range u.Traces.Networks {
+		names, err := filepath.Glob(filepath.Join(folder, network+"-*"))
+		errs = append(errs, err)
+		for _, name := range names {
+			errs = append(errs, os.Remove(name))
+		}
+	}
+	for _, dir := range []string{folder, filepath.Dir(folder)} {
+		// One that is not empty, or not there, is as it has to be.
+		_ = os.Remove(dir)
+	}
+	return errors.Join(errs...)
+}
+
 // removeState removes what the cluster wrote, or says where it stays.
 func (u Uninstall) removeState(w *writer, purge bool) error {
-	errs := []error{w.remove(u.RunDir)}
+	errs := []error{w.remove(u.RunDir), u.removeResults(w)}
 	state := slices.Concat([]string{u.DataDir, kubeletDir}, logDirs, []string{SettingsDir})
 	for _, path := range state {
 		switch {

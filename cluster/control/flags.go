@@ -88,6 +88,10 @@ func (c *Control) controllerManagerFlags() kube.Flags {
 		"kube-api-qps":   "200",
 		"kube-api-burst": "400",
 
+		// Where the kubelet looks for them: the usual place may be read-only, and on
+		// other Linuxes is not ours.
+		"flex-volume-plugin-dir": c.AgentDir("volume-plugins"),
+
 		"leader-elect": "false", // see asLeader
 		"secure-port":  "0",     // metrics are at the API server's
 		"profiling":    "false",

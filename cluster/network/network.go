@@ -116,7 +116,7 @@ func interfaceOf(address net.IP) (*net.Interface, error) {
 func (n Network) writeCNI(podCIDR string, mtu int) error {
 	list := map[string]any{
 		"cniVersion": "1.0.0",
-		"name":       "skerry",
+		"name":       Name,
 		"plugins": []map[string]any{
 			{
 				"type": "bridge", "bridge": bridge, "mtu": mtu,

@@ -1,5 +1,8 @@
 package network
 
+// Name is the network's, as CNI names it.
+const Name = "skerry"
+
 // bridge connects the Pods of a node.
 const bridge = "cni0"
 
