@@ -118,19 +118,13 @@ func fingerprintAhead(ctx context.Context) (ahead *fingerprints, stop func()) {
 
 // of returns what waits for a program's fingerprint.
 func (f *fingerprints) of(program gobuild.Program) func() (string, error) {
-	var fingerprint string
-	var err error
-	made := make(chan struct{})
-	f.done.Go(func() {
-		defer close(made)
+	fingerprint := sync.OnceValues(func() (string, error) {
 		f.slots <- struct{}{}
 		defer func() { <-f.slots }()
-		fingerprint, err = program.Fingerprint(f.ctx)
+		return program.Fingerprint(f.ctx)
 	})
-	return func() (string, error) {
-		<-made
-		return fingerprint, err
-	}
+	f.done.Go(func() { _, _ = fingerprint() })
+	return fingerprint
 }
 
 // compile makes one program. Without a function that waits for its fingerprint,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -27,7 +28,13 @@ type Network struct {
 // asks for an address first. The error is lan.ErrExists if there is a network, and
 // QEMU's if it has no way out, as when a port is taken. It ends with this process.
 func StartNetwork(ctx context.Context, socket string, forwards []qemu.Forward) (*Network, error) {
+	// Of several that find the socket of a network that is gone, one replaces it.
+	unlock, err := lockFolder(ctx, filepath.Dir(socket))
+	if err != nil {
+		return nil, fmt.Errorf("network of machines: %w", err)
+	}
 	segment, err := lan.Listen(socket)
+	unlock()
 	if err != nil {
 		return nil, err
 	}

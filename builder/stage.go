@@ -146,7 +146,7 @@ func keepFormer(name, former string) error {
 	return err
 }
 
-// lockFolder waits until no other build publishes into a folder.
+// lockFolder waits until no other builder changes what it has in a folder.
 func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
 	lock, err := os.Open(dir)
 	if err != nil {

@@ -115,14 +115,18 @@ func unmount(points []string) error {
 
 // removeNamespaces removes the names of the Pods' network namespaces, which are
 // not mounted any more, and their folder if nobody else has any there.
-func removeNamespaces() error {
-	names, err := filepath.Glob(namespacesDir + "/cni-*")
+func removeNamespaces() error { return removeFrom(namespacesDir, "cni-*") }
+
+// removeFrom removes the files of a folder that match a pattern, and the folder
+// if nobody has anything else there.
+func removeFrom(folder, pattern string) error {
+	names, err := filepath.Glob(filepath.Join(folder, pattern))
 	for _, name := range names {
 		if e := os.Remove(name); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
 	}
-	_ = os.Remove(namespacesDir)
+	_ = os.Remove(folder)
 	return err
 }
 

@@ -108,22 +108,14 @@ func (u Uninstall) removeFiles(w *writer) error {
 // runtimes have theirs there too.
 const cniResults = "/var/lib/cni/results"
 
-// removeResults removes what CNI remembers of the networks, and the folders if
-// nothing of others is in them.
+// removeResults removes what CNI remembers of the networks.
 func (u Uninstall) removeResults(w *writer) error {
 	var errs []error
 	folder := w.Path(cniResults)
 	for _, network := range u.Traces.Networks {
-		names, err := filepath.Glob(filepath.Join(folder, network+"-*"))
-		errs = append(errs, err)
-		for _, name := range names {
-			errs = append(errs, os.Remove(name))
-		}
+		errs = append(errs, removeFrom(folder, network+"-*"))
 	}
-	for _, dir := range []string{folder, filepath.Dir(folder)} {
-		// One that is not empty, or not there, is as it has to be.
-		_ = os.Remove(dir)
-	}
+	_ = os.Remove(filepath.Dir(folder)) // if nothing of others is in it
 	return errors.Join(errs...)
 }
 

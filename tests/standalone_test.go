@@ -170,11 +170,11 @@ func distributions(t *testing.T, versions ...string) string {
 
 // leftovers prints what an installation could have left: processes, mounts,
 // interfaces, rules, units, and files.
-const leftovers = `ps -e -o comm= | grep -E '^(skerry|containerd-shim|pause)' | sort -u; ` +
+const leftovers = `{ ps -e -o comm= | grep -E '^(skerry|containerd-shim|pause)' | sort -u; ` +
 	`findmnt --raw --noheadings --output TARGET | grep -E 'skerry|kubelet|netns/cni'; ` +
 	`ip -o link | cut -d : -f 2; nft list tables; ls /sys/fs/cgroup | grep -E 'kube|skerry'; ` +
 	`systemctl list-units --all --plain --no-legend 'skerry*' 'kubepods*' 'cri-*'; ` +
-	`find /etc /usr /opt /root /var/lib /var/log/pods /run/skerry /run/netns -path /var/lib/systemd -prune -o -path /root/.kube -prune -o -print 2>/dev/null | sort`
+	`find /etc /usr /opt /root /var/lib /var/log/pods /run/skerry /run/netns -path /var/lib/systemd -prune -o -path /root/.kube -prune -o -print 2>/dev/null | sort; }`
 
 func TestADownloadInstallsItselfOnDebian(t *testing.T) {
 	timed(t)
@@ -182,7 +182,7 @@ func TestADownloadInstallsItselfOnDebian(t *testing.T) {
 	s := newShell(t, m)
 	s.run("mount -o ro /dev/vdb /mnt")
 	s.run("mkdir -p /etc/modules-load.d /etc/sysctl.d /usr/local/lib /usr/local/bin /etc/systemd/system/multi-user.target.wants")
-	s.run("{ " + leftovers + "; } > /tmp/before")
+	s.run(leftovers + " > /tmp/before")
 
 	s.says("/mnt/skerry-0.1.0-linux-amd64 install server --timeout 40m", "unpacked into /usr/local/lib/skerry/0.1.0", "cluster server Ready", "next:")
 	s.says("stat -c %a /etc/skerry/config.yaml", "^600$")
@@ -209,7 +209,7 @@ func TestADownloadInstallsItselfOnDebian(t *testing.T) {
 		t.Errorf("a server became an agent: %s", out)
 	}
 	s.says("skerry uninstall --purge", "removed interface cni0", "removed /usr/local/lib/skerry", "removed /var/lib/skerry")
-	if changes, code := s.try("{ " + leftovers + "; } | diff /tmp/before -"); code != "0" {
+	if changes, code := s.try(leftovers + " | diff /tmp/before -"); code != "0" {
 		t.Errorf("what is left of it, and what is gone:\n%s", changes)
 	}
 }

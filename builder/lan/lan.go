@@ -12,7 +12,6 @@ import (
 	"maps"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -64,7 +63,7 @@ var ErrExists = errors.New("the network exists")
 
 // Listen makes the segment that machines find at the path, and serves it until
 // Close. The socket that a switch left which did not end in order is replaced,
-// and nothing else.
+// and nothing else. Callers see to it that one of them does so at a time.
 func Listen(path string) (*Switch, error) {
 	listener, err := listen(path)
 	if err != nil {
@@ -76,15 +75,6 @@ func Listen(path string) (*Switch, error) {
 }
 
 func listen(path string) (net.Listener, error) {
-	// Of several that find a socket left, one replaces it.
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	defer folder.Close()
-	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, &os.PathError{Op: "lock", Path: folder.Name(), Err: err}
-	}
 	listener, err := net.Listen("unix", path)
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return listener, err
