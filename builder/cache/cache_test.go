@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -123,12 +124,41 @@ func TestPruneKeepsWhatIsUsed(t *testing.T) {
 	if _, hit, err := c.Step(t.Context(), "root", NewKey("root", 1).Add("n", "new"), fill); !hit || err != nil {
 		t.Fatalf("hit %v, %v", hit, err)
 	}
-	removed, err := c.Prune(t.Context(), time.Now(), 30*time.Minute, Steps)
+	removed, err := c.Prune(t.Context(), time.Now(), Keep{Age: 30 * time.Minute}, Steps)
 	if removed.Entries != 1 || removed.Bytes == 0 || err != nil {
 		t.Errorf("pruned %+v, %v", removed, err)
 	}
 	if exists(old) || !exists(kept) {
 		t.Error("the wrong result was removed")
+	}
+}
+
+func TestPruneKeepsWhatWasUsedLast(t *testing.T) {
+	c := open(t)
+	now := time.Now()
+	var results []string // the last used first
+	for i, size := range []int{1 << 20, 2 << 20, 3 << 20, 1 << 20} {
+		dir, _, err := c.Step(t.Context(), "root", NewKey("root", 1).Add("n", strconv.Itoa(i)), func(dir string) error {
+			return write(dir, strings.Repeat("x", size))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		used := now.Add(-time.Duration(i) * time.Minute)
+		if err := os.Chtimes(dir, used, used); err != nil {
+			t.Fatal(err)
+		}
+		results = append(results, dir)
+	}
+	removed, err := c.Prune(t.Context(), now, Keep{Age: time.Hour, Bytes: 4 << 20}, Steps)
+	if removed.Entries != 2 || removed.Bytes < 4<<20 || err != nil {
+		t.Errorf("pruned %+v, %v", removed, err)
+	}
+	// Not the last one either, though there were room for it.
+	for i, want := range []bool{true, true, false, false} {
+		if exists(results[i]) != want {
+			t.Errorf("result %d is there: %v", i, !want)
+		}
 	}
 }
 
@@ -147,7 +177,7 @@ func TestNothingIsRemovedWhileABuildUsesTheCache(t *testing.T) {
 		t.Fatalf("two builds: %v", err)
 	}
 	first()
-	if _, err := c.Prune(t.Context(), time.Now(), 0, Steps); !errors.Is(err, ErrInUse) || !exists(result) {
+	if _, err := c.Prune(t.Context(), time.Now(), Keep{}, Steps); !errors.Is(err, ErrInUse) || !exists(result) {
 		t.Errorf("got %v", err)
 	}
 	second()
@@ -156,7 +186,7 @@ func TestNothingIsRemovedWhileABuildUsesTheCache(t *testing.T) {
 	if err := os.Chtimes(result, ahead, ahead); err != nil {
 		t.Fatal(err)
 	}
-	if removed, err := c.Prune(t.Context(), time.Now(), 0, Steps, "no-such-folder"); err != nil || removed.Entries != 1 || exists(result) {
+	if removed, err := c.Prune(t.Context(), time.Now(), Keep{}, Steps, "no-such-folder"); err != nil || removed.Entries != 1 || exists(result) {
 		t.Errorf("got %+v, %v", removed, err)
 	}
 }

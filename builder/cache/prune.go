@@ -1,11 +1,13 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -15,54 +17,84 @@ type Removed struct {
 	Bytes   int64 `json:"bytes"` // on disk
 }
 
-// Prune removes the entries of folders of the cache that were not used for
-// age, and what killed builds left behind: Steps, or a folder of Sub whose
-// entries have the time of their last use. With an age of 0 it removes all. It
-// fails with ErrInUse while a build uses the cache.
-func (c *Cache) Prune(ctx context.Context, now time.Time, age time.Duration, folders ...string) (Removed, error) {
+// Keep is what Prune leaves of the folders it is told.
+type Keep struct {
+	Age   time.Duration // what was used within it; 0 keeps nothing
+	Bytes int64         // of that what was used last, until it takes so much on disk; 0 is no limit
+}
+
+// Prune removes what keep does not say of the entries of folders of the cache,
+// and what killed builds left behind there: of Steps, or of a folder of Sub whose
+// entries have the time of their last use. It fails with ErrInUse while a build
+// uses the cache.
+func (c *Cache) Prune(ctx context.Context, now time.Time, keep Keep, folders ...string) (Removed, error) {
 	var removed Removed
 	release, err := c.alone()
 	if err != nil {
 		return removed, err
 	}
 	defer release()
-	var errs []error
-	for _, folder := range folders {
-		dir := filepath.Join(c.dir, folder)
-		entries, err := os.ReadDir(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	entries, err := c.lastUsedFirst(folders)
+	errs := []error{err}
+	var kept int64
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return removed, err
+		}
+		young := keep.Age > 0 && now.Sub(e.used) < keep.Age
+		if young && keep.Bytes == 0 {
+			continue
+		}
+		bytes, err := onDisk(filepath.Join(e.dir, e.name))
+		if err != nil {
 			errs = append(errs, err)
+			continue
 		}
-		for _, e := range entries {
-			if err := ctx.Err(); err != nil {
-				return removed, err
-			}
-			info, err := e.Info()
-			if err != nil || age > 0 && now.Sub(info.ModTime()) < age {
-				continue
-			}
-			bytes, err := discard(dir, e.Name())
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			removed.Entries++
-			removed.Bytes += bytes
+		if kept += bytes; young && kept <= keep.Bytes {
+			continue
 		}
+		if err := discard(e.dir, e.name); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		removed.Entries++
+		removed.Bytes += bytes
 	}
 	return removed, errors.Join(errs...)
 }
 
+// entry is something in the cache that Prune may remove.
+type entry struct {
+	dir, name string
+	used      time.Time
+}
+
+// lastUsedFirst returns what is in folders, in the order of its last use, and
+// what of it could not be read.
+func (c *Cache) lastUsedFirst(folders []string) (all []entry, err error) {
+	var errs []error
+	for _, folder := range folders {
+		dir := filepath.Join(c.dir, folder)
+		files, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		for _, f := range files {
+			if info, err := f.Info(); err == nil {
+				all = append(all, entry{dir, f.Name(), info.ModTime()})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b entry) int { return cmp.Or(b.used.Compare(a.used), cmp.Compare(a.name, b.name)) })
+	return all, errors.Join(errs...)
+}
+
 // discard removes an entry, which loses its name first: half of a result must
 // not be taken for one.
-func discard(dir, name string) (bytes int64, err error) {
-	path := filepath.Join(dir, name)
-	if bytes, err = onDisk(path); err != nil {
-		return 0, err
-	}
+func discard(dir, name string) error {
 	gone := filepath.Join(dir, ".old-"+name)
-	if err := os.Rename(path, gone); err != nil {
-		return 0, err
+	if err := os.Rename(filepath.Join(dir, name), gone); err != nil {
+		return err
 	}
-	return bytes, os.RemoveAll(gone)
+	return os.RemoveAll(gone)
 }

@@ -26,8 +26,9 @@ what changed: the results of steps, each under a digest of all it was made of,
 and the packages and indexes of mirrors. cache shows where it is and how much of
 the disk each kind takes.
 
-Builds remove results of steps that were not used for two weeks. Nothing in the
-cache is missed when it is gone: what is needed is made or fetched again.`,
+Builds remove results of steps that were not used for two weeks, and beyond 10 GB
+those whose last use is longest ago. Nothing in the cache is missed when it is
+gone: what is needed is made or fetched again.`,
 		Example: `  builder cache
   builder cache --json | jq '[.kinds[].bytes] | add'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -92,7 +93,7 @@ and needs the mirror.`,
 			if all {
 				folders, older = append([]string{cache.Steps}, builder.CacheFolders...), 0
 			}
-			removed, err := c.Prune(cmd.Context(), time.Now(), time.Duration(older), folders...)
+			removed, err := c.Prune(cmd.Context(), time.Now(), cache.Keep{Age: time.Duration(older)}, folders...)
 			if err != nil {
 				return fmt.Errorf("prune %s: %w", c.Dir(), err)
 			}
