@@ -20,9 +20,11 @@ import (
 
 	"github.com/skerry-os/skerry/builder/board"
 	"github.com/skerry-os/skerry/builder/cache"
+	"github.com/skerry-os/skerry/builder/containerimage"
 	"github.com/skerry-os/skerry/builder/debian"
 	"github.com/skerry-os/skerry/builder/kernel"
 	"github.com/skerry-os/skerry/builder/progress"
+	"github.com/skerry-os/skerry/imageseed"
 	"github.com/skerry-os/skerry/release"
 	"github.com/skerry-os/skerry/verity"
 )
@@ -56,6 +58,10 @@ type build struct {
 	agent    string       // the compiled agent
 	compiled []artifact   // the board's Go programs, in its order
 	inImages [][]artifact // those of the container images
+
+	// container images
+	archives []*containerimage.Archive // the user's
+	carried  imageseed.Index           // all, once the root is put together
 	kernel   *kernel.Package
 	modules  *kernel.Modules
 
@@ -98,7 +104,8 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 	}
 	defer release()
 	// The plan says which programs there are to compile.
-	if err := p.Run(ctx, []progress.Task{{Name: "plan", Run: b.plan}}); err != nil {
+	// What is wrong with files of the user's is said before anything takes long.
+	if err := p.Run(ctx, append([]progress.Task{{Name: "plan", Run: b.plan}}, b.archiveTasks()...)); err != nil {
 		return nil, err
 	}
 	ahead, stop := fingerprintAhead(ctx)

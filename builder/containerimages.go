@@ -1,23 +1,92 @@
 package builder
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/skerry-os/skerry/builder/cache"
 	"github.com/skerry-os/skerry/builder/containerimage"
+	"github.com/skerry-os/skerry/builder/progress"
 	"github.com/skerry-os/skerry/builder/tree"
 	"github.com/skerry-os/skerry/imageseed"
+	"github.com/skerry-os/skerry/release"
 )
 
-// addContainerImages adds the container images, unpacked, and their index.
+// archiveTasks is the step that takes the user's container images out of their
+// archives, if there are any.
+func (b *build) archiveTasks() []progress.Task {
+	if len(b.Images) == 0 {
+		return nil
+	}
+	return []progress.Task{{Name: "container images", Run: func(ctx context.Context, shown *progress.Step) error {
+		from := map[string]string{} // where an image was found
+		for _, image := range b.images {
+			from[image.Reference] = "the board's overlays"
+		}
+		var bytes int64
+		cached := true
+		for _, name := range b.Images {
+			a, hit, err := b.unpackArchive(ctx, name)
+			if err != nil {
+				return err
+			}
+			for _, image := range a.Images {
+				if other, ok := from[image.Reference]; ok {
+					return fmt.Errorf("container image %s is in %s and in %s: keep one", image.Reference, other, name)
+				}
+				from[image.Reference] = name
+				bytes += image.Size()
+			}
+			cached = cached && hit
+			b.archives = append(b.archives, a)
+		}
+		if cached {
+			shown.Cached()
+		}
+		shown.Detail("%d, %s", len(from)-len(b.images), progress.Size(bytes))
+		return nil
+	}}}
+}
+
+func (b *build) unpackArchive(ctx context.Context, name string) (a *containerimage.Archive, hit bool, err error) {
+	sum, err := containerimage.Digest(name)
+	if err != nil {
+		return nil, false, err
+	}
+	key := cache.NewKey("container-images", 1).Add("archive", sum).Add("architecture", b.board.Architecture)
+	dir, hit, err := b.cache.Step(ctx, "container-images", key, func(dir string) error {
+		a, err := containerimage.Unpack(ctx, name, dir, b.board.Architecture)
+		if err != nil {
+			return err
+		}
+		return a.Save()
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	a, err = containerimage.Load(dir)
+	return a, hit, err
+}
+
+// addContainerImages adds the container images and their index: those of the
+// board unpacked, the user's as they are.
 func (b *build) addContainerImages(root *tree.Tree) error {
 	if len(b.images) == 0 {
 		return nil
 	}
-	index := &imageseed.Index{}
+	index := &b.carried
+	for _, a := range b.archives {
+		index.Packed = append(index.Packed, a.Images...)
+		if err := a.Place(root); err != nil {
+			return err
+		}
+	}
 	for i, image := range b.images {
 		files := tree.New()
 		if err := addOverlay(files, filepath.Join(b.Source, "images", image.Name, "root")); err != nil {
@@ -47,4 +116,21 @@ func (b *build) addContainerImages(root *tree.Tree) error {
 		return err
 	}
 	return root.AddBytes(path.Join(imageseed.Folder, imageseed.IndexName), 0o644, text)
+}
+
+// carriedImages returns what the release's manifest says of the container images
+// in the root.
+func (b *build) carriedImages() (list []release.Image, err error) {
+	add := func(reference string, d digest.Digest) {
+		sum, wrong := release.ParseDigest(d.Encoded())
+		err = errors.Join(err, wrong)
+		list = append(list, release.Image{Reference: reference, SHA256: sum})
+	}
+	for _, image := range b.carried.Images {
+		add(image.Reference, image.ManifestDigest())
+	}
+	for _, image := range b.carried.Packed {
+		add(image.Reference, image.Target.Digest)
+	}
+	return list, err
 }

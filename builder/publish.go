@@ -194,6 +194,9 @@ func (b *build) manifest(ctx context.Context) (*release.Manifest, error) {
 		Verity:       b.verity.String(),
 		Tools:        []release.Tool{{Name: "go", Version: goVersion}, {Name: "mkfs.erofs", Version: b.erofsVersion}},
 	}
+	if m.Images, err = b.carriedImages(); err != nil {
+		return nil, err
+	}
 	for _, overlay := range b.overlays {
 		m.Overlays = append(m.Overlays, overlay.Name)
 	}

@@ -23,10 +23,11 @@ func manifest(t *testing.T) *release.Manifest {
 		Packages: []release.Package{{Name: "libc6", Version: "2.41-12", Architecture: "amd64",
 			Filename: "pool/main/g/glibc/libc6_2.41-12_amd64.deb", Size: 1, SHA256: release.Digest{1}}},
 		Modules: []release.Module{{Path: "golang.org/x/sys", Version: "v0.50.0", Sum: "h1:x"}},
+		Images:  []release.Image{{Reference: "docker.io/library/shop:v1", SHA256: release.Digest{1}}, {Reference: "docker.io/library/shop:v2", SHA256: release.Digest{2}}},
 	}
 }
 
-func TestBillOfMaterialsNamesPackagesAndModules(t *testing.T) {
+func TestBillOfMaterialsNamesPackagesModulesAndImages(t *testing.T) {
 	contents, err := sbom(manifest(t))
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +40,7 @@ func TestBillOfMaterialsNamesPackagesAndModules(t *testing.T) {
 	for _, p := range doc.Packages {
 		found[p.PackageName] = p.PackageVersion
 	}
-	for name, version := range map[string]string{"skerry": "1.2.0", "libc6": "2.41-12", "golang.org/x/sys": "v0.50.0"} {
+	for name, version := range map[string]string{"skerry": "1.2.0", "libc6": "2.41-12", "golang.org/x/sys": "v0.50.0", "docker.io/library/shop:v1": "v1", "docker.io/library/shop:v2": "v2"} {
 		if found[name] != version {
 			t.Errorf("%s: %q, want %q", name, found[name], version)
 		}

@@ -3,9 +3,12 @@ package builder
 import (
 	"bytes"
 	"fmt"
+	"net/url"
+	"path"
 	"strings"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/google/uuid"
 	spdxjson "github.com/spdx/tools-golang/json"
 	"github.com/spdx/tools-golang/spdx/v2/common"
@@ -14,8 +17,8 @@ import (
 	"github.com/skerry-os/skerry/release"
 )
 
-// sbom returns the release's bill of materials: every Debian package and Go
-// module that is in it (SPDX 2.3, JSON).
+// sbom returns the release's bill of materials: every Debian package, Go module
+// and container image that is in it (SPDX 2.3, JSON).
 func sbom(m *release.Manifest) ([]byte, error) {
 	name := fmt.Sprintf("skerry-%s-%s", m.Version, m.Board)
 	id := uuid.NewSHA1(namespace, []byte(name+" "+m.Verity))
@@ -55,6 +58,19 @@ func sbom(m *release.Manifest) ([]byte, error) {
 	}
 	for _, module := range m.Modules {
 		add("go", module.Path, module.Version, fmt.Sprintf("pkg:golang/%s@%s", module.Path, module.Version), nil)
+	}
+	for _, image := range m.Images {
+		named, err := reference.ParseNormalizedNamed(image.Reference)
+		if err != nil {
+			return nil, fmt.Errorf("write the SBOM: %w", err)
+		}
+		tag := ""
+		if tagged, ok := named.(reference.Tagged); ok {
+			tag = tagged.Tag()
+		}
+		// purl-spec, type oci.
+		purl := fmt.Sprintf("pkg:oci/%s@sha256%%3A%s?repository_url=%s&tag=%s", path.Base(named.Name()), image.SHA256, url.QueryEscape(named.Name()), tag)
+		add("oci", image.Reference, tag, purl, nil)
 	}
 	var out bytes.Buffer
 	if err := spdxjson.Write(doc, &out, spdxjson.Indent("  ")); err != nil {

@@ -44,6 +44,6 @@ func Compose(ref, architecture string, config ocispec.ImageConfig, entries []Ent
 		return nil, err
 	}
 	image := &Image{Reference: ref, Manifest: string(manifestText), Config: string(configText),
-		Layer: LayerBlob{Digest: sum, Size: layer.Size()}}
+		Layer: Blob{Digest: sum, Size: layer.Size()}}
 	return image, image.check()
 }

@@ -3,8 +3,9 @@
 //
 //	FOLDER/index.json           references, manifests and configs of the images
 //	FOLDER/SHA256/rootfs/…      the files of the layer with this digest
+//	FOLDER/blobs/SHA256         a blob of packed images
 //
-// Every image has one layer, an uncompressed tar archive (OCI image
+// Every image but the packed ones (Packed) has one layer, an uncompressed tar archive (OCI image
 // specification v1.1, layer.md) of which only the files are stored: the archive
 // is the same bytes whenever it is made of them (Layer), so its digest is known
 // and its bytes are there for whoever asks. Files belong to root and have time
@@ -17,6 +18,7 @@
 package imageseed
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -37,17 +39,11 @@ type Seed struct {
 	blobs map[digest.Digest]blob
 }
 
-// blob is a manifest or a config, or stands for a layer.
+// blob is where a blob's bytes are.
 type blob struct {
-	contents []byte
-	layer    *LayerBlob
-}
-
-func (b blob) size() int64 {
-	if b.layer != nil {
-		return b.layer.Size
-	}
-	return int64(len(b.contents))
+	size     int64
+	contents []byte // if they are in the index
+	packed   bool   // if they are a file; else they are those of a layer
 }
 
 // Open reads the index of a folder of images. The layers are looked at when
@@ -73,18 +69,30 @@ func Open(dir string) (*Seed, error) {
 	s := &Seed{dir: dir, index: index, blobs: map[digest.Digest]blob{}}
 	for i := range index.Images {
 		image := &index.Images[i]
-		s.blobs[image.ManifestDigest()] = blob{contents: []byte(image.Manifest)}
-		s.blobs[image.ConfigDigest()] = blob{contents: []byte(image.Config)}
-		s.blobs[image.Layer.Digest] = blob{layer: &image.Layer}
+		s.blobs[image.ManifestDigest()] = inIndex(image.Manifest)
+		s.blobs[image.ConfigDigest()] = inIndex(image.Config)
+		s.blobs[image.Layer.Digest] = blob{size: image.Layer.Size}
+	}
+	for i := range index.Packed {
+		for _, b := range index.Packed[i].Blobs {
+			if _, ok := s.blobs[b.Digest]; !ok {
+				s.blobs[b.Digest] = blob{size: b.Size, packed: true}
+			}
+		}
 	}
 	return s, nil
 }
 
+func inIndex(text string) blob { return blob{size: int64(len(text)), contents: []byte(text)} }
+
 // Dir returns the folder, absolute.
 func (s *Seed) Dir() string { return s.dir }
 
-// Images returns the images, sorted by reference.
+// Images returns the unpacked images, sorted by reference.
 func (s *Seed) Images() []Image { return s.index.Images }
+
+// Packed returns the packed images, sorted by reference.
+func (s *Seed) Packed() []Packed { return s.index.Packed }
 
 // RootFS returns the folder with the files of a layer.
 func (s *Seed) RootFS(layer digest.Digest) string {
@@ -94,14 +102,14 @@ func (s *Seed) RootFS(layer digest.Digest) string {
 // RootFS returns where the files of a layer are in a folder of images.
 func RootFS(layer digest.Digest) string { return layer.Encoded() + "/rootfs" }
 
-// Size returns the size of a manifest, config or layer in bytes, and false if
-// the seed has none with this digest.
+// Size returns the size of a blob in bytes, and false if the seed has none with
+// this digest.
 func (s *Seed) Size(d digest.Digest) (int64, bool) {
 	b, ok := s.blobs[d]
-	return b.size(), ok
+	return b.size, ok
 }
 
-// Digests returns the digests of all manifests, configs and layers, sorted.
+// Digests returns the digests of all blobs, sorted.
 func (s *Seed) Digests() []digest.Digest {
 	digests := make([]digest.Digest, 0, len(s.blobs))
 	for d := range s.blobs {
@@ -111,28 +119,56 @@ func (s *Seed) Digests() []digest.Digest {
 	return digests
 }
 
-// ReaderAt returns the bytes of a manifest, config or layer, and how many there
-// are. A layer is put together from the names and sizes of its files now, and
+// ReaderAt opens a blob and returns how many bytes it has. The layer of an
+// unpacked image is put together from the names and sizes of its files now, and
 // from their contents whenever some are read. The error is fs.ErrNotExist if the
 // seed has nothing with this digest.
-func (s *Seed) ReaderAt(d digest.Digest) (io.ReaderAt, int64, error) {
+func (s *Seed) ReaderAt(d digest.Digest) (Contents, int64, error) {
 	b, ok := s.blobs[d]
 	switch {
 	case !ok:
 		return nil, 0, fmt.Errorf("container image blob %s: %w", d, os.ErrNotExist)
-	case b.layer == nil:
-		return bytesAt(b.contents), b.size(), nil
+	case b.contents != nil:
+		return noClose{bytes.NewReader(b.contents)}, b.size, nil
+	case b.packed:
+		file, err := openSized(filepath.Join(s.dir, filepath.FromSlash(PackedBlob(d))), b.size)
+		if err != nil {
+			return nil, 0, fmt.Errorf("container image blob %s: %w", d, err)
+		}
+		return file, b.size, nil
 	}
 	layer, err := s.layer(d)
 	if err != nil {
 		return nil, 0, err
 	}
-	if layer.Size() != b.layer.Size {
+	if layer.Size() != b.size {
 		return nil, 0, fmt.Errorf("container image layer %s has %d bytes in %s, and %d in the index: the files are not those that it was made of",
-			d, layer.Size(), s.RootFS(d), b.layer.Size)
+			d, layer.Size(), s.RootFS(d), b.size)
 	}
-	return layer, layer.Size(), nil
+	return noClose{layer}, b.size, nil
 }
+
+// openSized opens a file that must have size bytes.
+func openSized(name string, size int64) (*os.File, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && info.Size() != size {
+		err = fmt.Errorf("%s has %d bytes, and %d in the index", name, info.Size(), size)
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// noClose are contents that need not be closed.
+type noClose struct{ io.ReaderAt }
+
+func (noClose) Close() error { return nil }
 
 func (s *Seed) layer(d digest.Digest) (*Layer, error) {
 	entries, err := ScanDir(s.RootFS(d))

@@ -21,28 +21,29 @@ const (
 	MaxIndex = 8 << 20
 	// format is the version of the index. Whoever reads one is of the same
 	// release as who wrote it.
-	format = 1
+	format = 2
 	// maxImages bounds an index.
 	maxImages = 256
 )
 
 // Index lists the images of a folder.
 type Index struct {
-	Format int     `json:"format"`
-	Images []Image `json:"images"` // sorted by reference
+	Format int      `json:"format"`
+	Images []Image  `json:"images"`           // sorted by reference
+	Packed []Packed `json:"packed,omitempty"` // sorted by reference; none of Images
 }
 
 // Image is a container image. The manifest and the config are kept as they are:
 // their bytes have the digests by which the image is known.
 type Image struct {
-	Reference string    `json:"reference"` // as in skerry.dev/pause:v1
-	Manifest  string    `json:"manifest"`  // OCI image manifest, JSON
-	Config    string    `json:"config"`    // OCI image config, JSON
-	Layer     LayerBlob `json:"layer"`
+	Reference string `json:"reference"` // as in skerry.dev/pause:v1
+	Manifest  string `json:"manifest"`  // OCI image manifest, JSON
+	Config    string `json:"config"`    // OCI image config, JSON
+	Layer     Blob   `json:"layer"`     // an uncompressed archive
 }
 
-// LayerBlob is a layer as the manifest names it: an uncompressed archive.
-type LayerBlob struct {
+// Blob is what manifests and indexes name by its digest.
+type Blob struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"` // in bytes
 }
@@ -71,8 +72,9 @@ func ParseIndex(text []byte) (*Index, error) {
 
 // Encode returns the index as it is stored, the images sorted.
 func (x *Index) Encode() ([]byte, error) {
-	sorted := &Index{Format: format, Images: slices.Clone(x.Images)}
+	sorted := &Index{Format: format, Images: slices.Clone(x.Images), Packed: slices.Clone(x.Packed)}
 	slices.SortFunc(sorted.Images, func(a, b Image) int { return strings.Compare(a.Reference, b.Reference) })
+	slices.SortFunc(sorted.Packed, func(a, b Packed) int { return strings.Compare(a.Reference, b.Reference) })
 	if err := sorted.check(); err != nil {
 		return nil, err
 	}
@@ -81,22 +83,44 @@ func (x *Index) Encode() ([]byte, error) {
 }
 
 func (x *Index) check() error {
-	if len(x.Images) > maxImages {
-		return fmt.Errorf("an index of %d images: there can be %d", len(x.Images), maxImages)
+	if n := len(x.Images) + len(x.Packed); n > maxImages {
+		return fmt.Errorf("an index of %d images: there can be %d", n, maxImages)
 	}
 	sizes := map[digest.Digest]int64{}
+	of := func(reference string, blobs ...Blob) error {
+		for _, b := range blobs {
+			if size, ok := sizes[b.Digest]; ok && size != b.Size {
+				return fmt.Errorf("image %.200q: its blob %s has another size in another image", reference, b.Digest)
+			}
+			sizes[b.Digest] = b.Size
+		}
+		return nil
+	}
+	known := map[string]bool{}
 	for i := range x.Images {
 		image := &x.Images[i]
+		known[image.Reference] = true
 		if err := image.check(); err != nil {
 			return fmt.Errorf("image %.200q: %w", image.Reference, err)
 		}
 		if i > 0 && x.Images[i-1].Reference >= image.Reference {
 			return fmt.Errorf("image %.200q: the images are not sorted, or it is there twice", image.Reference)
 		}
-		if size, ok := sizes[image.Layer.Digest]; ok && size != image.Layer.Size {
-			return fmt.Errorf("image %.200q: its layer %s has another size in another image", image.Reference, image.Layer.Digest)
+		if err := of(image.Reference, image.Layer); err != nil {
+			return err
 		}
-		sizes[image.Layer.Digest] = image.Layer.Size
+	}
+	for i := range x.Packed {
+		image := &x.Packed[i]
+		if err := image.check(); err != nil {
+			return fmt.Errorf("image %.200q: %w", image.Reference, err)
+		}
+		if i > 0 && x.Packed[i-1].Reference >= image.Reference || known[image.Reference] {
+			return fmt.Errorf("image %.200q: the images are not sorted, or it is there twice", image.Reference)
+		}
+		if err := of(image.Reference, image.Blobs...); err != nil {
+			return err
+		}
 	}
 	return nil
 }

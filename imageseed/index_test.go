@@ -2,11 +2,15 @@ package imageseed
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -93,7 +97,7 @@ func TestWrongIndexesAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(x *Index){
-		"of one release":           func(x *Index) { x.Format = 2 },
+		"of one release":           func(x *Index) { x.Format = 3 },
 		"belong here":              func(x *Index) { x.Images[0].Reference = "pause:v1" },
 		"invalid reference format": func(x *Index) { x.Images[0].Reference = "skerry.dev/Pause:v1" },
 		"a digest does not belong": func(x *Index) { x.Images[0].Reference += "@" + image.Layer.Digest.String() },
@@ -132,6 +136,85 @@ func TestWrongIndexesAreRefused(t *testing.T) {
 	}
 }
 
+// packedIndex is an index of one packed image of three blobs.
+func packedIndex() *Index {
+	blob := func(text string) Blob {
+		return Blob{Digest: digest.FromString(text), Size: int64(len(text))}
+	}
+	blobs := []Blob{blob("the manifest"), blob("the config"), blob("the layer")}
+	packed := Packed{Reference: "docker.io/library/shop:v1", Target: blobs[0], Type: ocispec.MediaTypeImageManifest, Config: blobs[1].Digest, Blobs: blobs}
+	slices.SortFunc(packed.Blobs, func(a, b Blob) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })
+	return &Index{Format: format, Packed: []Packed{packed}}
+}
+
+func TestWrongPackedImagesAreRefused(t *testing.T) {
+	good, err := packedIndex().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x, err := ParseIndex(good); err != nil || x.Packed[0].ByDigest() != "docker.io/library/shop@"+digest.FromString("the manifest").String() || x.Packed[0].Size() != 31 {
+		t.Fatalf("got %+v, %v", x, err)
+	}
+	files := folder(t)
+	for name, change := range map[string]func(x *Index){
+		"belong here":                     func(x *Index) { x.Packed[0].Reference = "shop" },
+		"its target is none of its blobs": func(x *Index) { x.Packed[0].Target.Size++ },
+		"its config is none of its blobs": func(x *Index) { x.Packed[0].Config = digest.FromString("x") },
+		"its blobs are not sorted":        func(x *Index) { slices.Reverse(x.Packed[0].Blobs) },
+		"sha256:… belongs here":           func(x *Index) { x.Packed[0].Blobs[0].Digest = "sha256:../../etc" },
+		"cannot have 0 bytes":             func(x *Index) { x.Packed[0].Blobs[0].Size = 0 },
+		"it has 513 blobs":                func(x *Index) { x.Packed[0].Blobs = make([]Blob, 513) },
+		"an index of 257 images":          func(x *Index) { x.Packed = make([]Packed, 257) },
+		"the images are not sorted":       func(x *Index) { x.Packed = append(x.Packed, x.Packed[0]) },
+		"or it is there twice": func(x *Index) {
+			_, image := seedFolder(t, files)
+			x.Images = []Image{*image}
+			x.Packed[0].Reference = image.Reference
+		},
+		"has another size in another image": func(x *Index) {
+			other := packedIndex().Packed[0]
+			other.Reference += "2"
+			i := slices.IndexFunc(other.Blobs, func(b Blob) bool { return b == other.Target })
+			other.Target.Size++
+			other.Blobs[i].Size++
+			x.Packed = append(x.Packed, other)
+		},
+	} {
+		x := packedIndex()
+		change(x)
+		text, err := json.Marshal(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseIndex(text); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestABlobOfAnotherSizeThanTheIndexSaysIsRefused(t *testing.T) {
+	dir, x := t.TempDir(), packedIndex()
+	text, err := x.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := x.Packed[0].Config
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, IndexName), text, 0o644), os.Mkdir(filepath.Join(dir, PackedFolder), 0o755),
+		os.WriteFile(filepath.Join(dir, PackedBlob(config)), []byte("the config, changed"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.ReaderAt(config); err == nil || !strings.Contains(err.Error(), "in the index") {
+		t.Errorf("got %v", err)
+	}
+	if _, _, err := s.ReaderAt(x.Packed[0].Target.Digest); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // recompose changes the config of an image and what the manifest says of it.
 func recompose(t *testing.T, image *Image, from, to string) Image {
 	t.Helper()
@@ -161,7 +244,12 @@ func FuzzParseIndex(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(good)
-	f.Add([]byte(`{"format":1,"images":[]}`))
+	packed, err := packedIndex().Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(packed)
+	f.Add([]byte(`{"format":2,"images":[]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		x, err := ParseIndex(text)
 		if err != nil {

@@ -221,6 +221,3 @@ func ScanDir(dir string) ([]Entry, error) {
 	})
 	return entries, err
 }
-
-// bytesAt reads bytes in memory.
-func bytesAt(contents []byte) io.ReaderAt { return bytes.NewReader(contents) }

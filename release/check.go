@@ -141,7 +141,7 @@ func (m *Manifest) check() error {
 	if len(m.Artifacts) == 0 {
 		return errors.New("it has no artifacts")
 	}
-	for _, n := range []int{len(m.Overlays), len(m.Artifacts), len(m.Packages), len(m.Modules), len(m.Tools)} {
+	for _, n := range []int{len(m.Overlays), len(m.Artifacts), len(m.Packages), len(m.Modules), len(m.Images), len(m.Tools)} {
 		if n > maxEntries {
 			return fmt.Errorf("a list has %d entries, and %d are the most", n, maxEntries)
 		}
@@ -197,6 +197,14 @@ func (m *Manifest) checkSources() error {
 	for i, module := range m.Modules {
 		if err := errors.Join(checkText(fmt.Sprintf("modules[%d].path", i), module.Path), checkText(fmt.Sprintf("modules[%d].version", i), module.Version)); err != nil {
 			return err
+		}
+	}
+	for i, image := range m.Images {
+		if err := checkText(fmt.Sprintf("images[%d].reference", i), image.Reference); err != nil {
+			return err
+		}
+		if image.SHA256 == (Digest{}) {
+			return fmt.Errorf("images[%d]: %s has no digest", i, image.Reference)
 		}
 	}
 	for i, tool := range m.Tools {

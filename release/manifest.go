@@ -50,6 +50,7 @@ type Manifest struct {
 	Artifacts []Artifact `json:"artifacts"`
 	Packages  []Package  `json:"packages"`
 	Modules   []Module   `json:"modules"`
+	Images    []Image    `json:"images"`
 	Tools     []Tool     `json:"tools"`
 }
 
@@ -88,6 +89,12 @@ type Module struct {
 	Path    string `json:"path"`
 	Version string `json:"version"`
 	Sum     string `json:"sum,omitempty"` // as in go.sum; empty for the main module
+}
+
+// Image is a container image that the root carries.
+type Image struct {
+	Reference string `json:"reference"` // as in skerry.dev/pause:v1
+	SHA256    Digest `json:"sha256"`    // of the manifest, or of the index that it was chosen from
 }
 
 // Tool is a program of the build machine that had a part in the bytes.
@@ -150,6 +157,7 @@ func (m *Manifest) Encode() ([]byte, error) {
 	sorted.Modules = sortedBy(m.Modules, func(a, b Module) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Version, b.Version))
 	})
+	sorted.Images = sortedBy(m.Images, func(a, b Image) int { return cmp.Compare(a.Reference, b.Reference) })
 	sorted.Tools = sortedBy(m.Tools, func(a, b Tool) int { return cmp.Compare(a.Name, b.Name) })
 	if err := sorted.check(); err != nil {
 		return nil, fmt.Errorf("release manifest: %w", err)

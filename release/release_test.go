@@ -29,7 +29,10 @@ func manifest() *release.Manifest {
 			{Name: "e2fsprogs", Version: "1.47.2-3", Architecture: "amd64", Filename: "pool/main/e/e2fsprogs.deb", Size: 4, SHA256: sha256.Sum256(nil)},
 		},
 		Modules: []release.Module{{Path: "golang.org/x/sys", Version: "v0.50.0", Sum: "h1:x="}, {Path: "github.com/skerry-os/skerry", Version: "(devel)"}},
-		Tools:   []release.Tool{{Name: "mkfs.erofs", Version: "1.5"}, {Name: "go", Version: "go1.26 <x> & y"}},
+		Images: []release.Image{
+			{Reference: "skerry.dev/pause:v1", SHA256: sha256.Sum256([]byte("p"))}, {Reference: "docker.io/library/shop:v1", SHA256: sha256.Sum256([]byte("s"))},
+		},
+		Tools: []release.Tool{{Name: "mkfs.erofs", Version: "1.5"}, {Name: "go", Version: "go1.26 <x> & y"}},
 	}
 }
 
@@ -48,6 +51,7 @@ func TestTheManifestOfABuildIsAlwaysTheSameBytes(t *testing.T) {
 	slices.Reverse(m.Artifacts)
 	slices.Reverse(m.Packages)
 	slices.Reverse(m.Modules)
+	slices.Reverse(m.Images)
 	slices.Reverse(m.Tools)
 	m.Time = m.Time.In(time.FixedZone("x", 3600))
 	m.Format = 0
@@ -80,7 +84,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		t.Error("there is a disk image")
 	}
 	empty := manifest()
-	empty.Packages, empty.Overlays, empty.Modules, empty.Tools = nil, nil, nil, nil
+	empty.Packages, empty.Overlays, empty.Modules, empty.Images, empty.Tools = nil, nil, nil, nil, nil
 	if _, err := release.ParseManifest("m", encode(t, empty)); err != nil {
 		t.Error(err)
 	}

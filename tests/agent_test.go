@@ -74,7 +74,7 @@ func TestAnAgentJoinsAServer(t *testing.T) {
 	comesUp(t, m, clusterAgent)
 	o.sees("mast-3=True", "get", "nodes", `--output=jsonpath={.items[0].metadata.name}={.items[0].status.conditions[?(@.type=="Ready")].status}`)
 	o.batteriesReady()
-	o.apply(podOfPause)
+	o.apply(podOfUsersImage)
 	o.sees("Running", "get", "pod", "first", "--output=jsonpath={.status.phase}")
 	o.says("CoreDNS-", "logs", "--namespace=kube-system", "deployment/coredns")
 	o.says("CoreDNS-", "exec", "--namespace=kube-system", "deployment/coredns", "--", "/coredns", "-version")

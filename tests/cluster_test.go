@@ -229,7 +229,7 @@ func (s site) becomesCluster(m *machine.Machine) {
 	s.logIn()
 	s.sees("shop-17=True", "get", "nodes", `--output=jsonpath={.items[0].metadata.name}={.items[0].status.conditions[?(@.type=="Ready")].status}`)
 	s.batteriesReady()
-	s.apply(podOfPause)
+	s.apply(podOfUsersImage)
 	s.sees("Running", "get", "pod", "first", "--output=jsonpath={.status.phase}")
 }
 
@@ -264,13 +264,13 @@ spec:
   metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 1}}}]
 `
 
-// podOfPause needs an image that every node carries.
-const podOfPause = `apiVersion: v1
+// podOfUsersImage needs an image that was put into the node's root.
+const podOfUsersImage = `apiVersion: v1
 kind: Pod
 metadata: {name: first, namespace: default}
 spec:
   containers:
-  - name: pause
-    image: skerry.dev/pause:v1
+  - name: first
+    image: ` + usersImage + `
     imagePullPolicy: Never
 `

@@ -10,8 +10,10 @@ package tests
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -24,9 +26,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/skerry-os/skerry/builder"
 	"github.com/skerry-os/skerry/builder/board"
 	"github.com/skerry-os/skerry/builder/qemu"
+	"github.com/skerry-os/skerry/imageseed"
 	"github.com/skerry-os/skerry/release"
 	"github.com/skerry-os/skerry/tests/machine"
 )
@@ -163,11 +169,66 @@ var ubootBoards = func() (names []string) {
 // emulation. Nothing else is left out.
 var bare = []string{"--without", "cluster", "--overlay", "heartbeat"}
 
-// clusterBuilds are the images of this run as users get them, one a board.
+// clusterBuilds are the images of this run as users get them, one a board, with
+// a container image of the user's.
 var clusterBuilds = map[string]func() (image, error){
-	"x86_64": sync.OnceValues(func() (image, error) { return build("x86_64", "x86_64-cluster") }),
-	"arm64":  sync.OnceValues(func() (image, error) { return build("arm64", "arm64-cluster") }),
-	"rpi4":   sync.OnceValues(func() (image, error) { return build("rpi4", "rpi4-cluster") }),
+	"x86_64": sync.OnceValues(func() (image, error) { return buildWithCluster("x86_64", "amd64") }),
+	"arm64":  sync.OnceValues(func() (image, error) { return buildWithCluster("arm64", "arm64") }),
+	"rpi4":   sync.OnceValues(func() (image, error) { return buildWithCluster("rpi4", "arm64") }),
+}
+
+func buildWithCluster(board, architecture string) (image, error) {
+	layout := filepath.Join(workDir, board+"-images")
+	if err := writeLayout(layout, usersImage, architecture); err != nil {
+		return image{}, err
+	}
+	return build(board, board+"-cluster", "--images", layout)
+}
+
+// usersImage is what pods call the container image of the user's.
+const usersImage = "registry.example/users/first:v1"
+
+// writeLayout makes an OCI image layout with an image that only waits.
+func writeLayout(dir, name, architecture string) error {
+	program := dir + "-program"
+	cmd := exec.Command("go", "build", "-trimpath", "-o", program, "../images/pause")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+architecture)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("compile pause: %w\n%s", err, out)
+	}
+	contents, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	entries := []imageseed.Entry{{Path: "program", Mode: 0o755, Size: int64(len(contents)),
+		Open: func() (imageseed.Contents, error) { return os.Open(program) }}}
+	made, err := imageseed.Compose(name, architecture, ocispec.ImageConfig{Entrypoint: []string{"/program"}}, entries)
+	if err != nil {
+		return err
+	}
+	layer, err := imageseed.NewLayer(entries)
+	if err != nil {
+		return err
+	}
+	archive, err := io.ReadAll(io.NewSectionReader(layer, 0, layer.Size()))
+	if err != nil {
+		return err
+	}
+	desc := made.Descriptor()
+	desc.Annotations = map[string]string{ocispec.AnnotationRefName: name}
+	index, err := json.Marshal(ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []ocispec.Descriptor{desc}})
+	if err != nil {
+		return err
+	}
+	blobs := filepath.Join(dir, "blobs", "sha256")
+	return errors.Join(
+		os.MkdirAll(blobs, 0o755),
+		os.WriteFile(filepath.Join(dir, ocispec.ImageLayoutFile), []byte(`{"imageLayoutVersion": "1.0.0"}`), 0o644),
+		os.WriteFile(filepath.Join(dir, ocispec.ImageIndexFile), index, 0o644),
+		os.WriteFile(filepath.Join(blobs, made.ManifestDigest().Encoded()), []byte(made.Manifest), 0o644),
+		os.WriteFile(filepath.Join(blobs, made.ConfigDigest().Encoded()), []byte(made.Config), 0o644),
+		os.WriteFile(filepath.Join(blobs, made.Layer.Digest.Encoded()), archive, 0o644),
+	)
 }
 
 // build builds a board's image into a folder of a name.

@@ -4,10 +4,14 @@ package containerimage
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path"
 	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/skerry-os/skerry/builder/tree"
 	"github.com/skerry-os/skerry/imageseed"
@@ -59,33 +63,34 @@ func Place(root *tree.Tree, image *imageseed.Image, files *tree.Tree) error {
 }
 
 // Check looks at the images in a root: that their index can be read, that every
-// layer's files make the archive with its digest, and that nothing else is
-// there. It returns the images and tells of what is wrong by find, with the path
-// of a file and a sentence. A root without images is not wrong.
-func Check(root *tree.Tree, architecture string, find func(file, format string, args ...any)) []imageseed.Image {
+// layer's files make the archive with its digest, that every blob has its own,
+// and that nothing else is there. It returns the index and tells of what is
+// wrong by find, with the path of a file and a sentence. A root without images is
+// not wrong.
+func Check(root *tree.Tree, architecture string, find func(file, format string, args ...any)) *imageseed.Index {
 	folder := strings.TrimPrefix(imageseed.Folder, "/")
 	if _, ok := root.Get(folder); !ok {
-		return nil
+		return &imageseed.Index{}
 	}
 	name := path.Join(folder, imageseed.IndexName)
 	f, ok := root.Get(name)
 	if !ok || !f.Mode.IsRegular() {
 		find(name, "It is missing: the node cannot use its container images.")
-		return nil
+		return &imageseed.Index{}
 	}
 	if size, err := f.Size(); err != nil || size > imageseed.MaxIndex {
 		find(name, "It is too large (%d bytes), or cannot be read: %v.", size, err)
-		return nil
+		return &imageseed.Index{}
 	}
 	text, err := f.Read()
 	if err != nil {
 		find(name, "It cannot be read: %v.", err)
-		return nil
+		return &imageseed.Index{}
 	}
 	index, err := imageseed.ParseIndex(text)
 	if err != nil {
 		find(name, "It cannot be used: %v.", err)
-		return nil
+		return &imageseed.Index{}
 	}
 	known := map[string]bool{imageseed.IndexName: true}
 	for i := range index.Images {
@@ -99,13 +104,75 @@ func Check(root *tree.Tree, architecture string, find func(file, format string, 
 			find(at, "It is not the layer of container image %s: %v.", image.Reference, err)
 		}
 	}
+	for i := range index.Packed {
+		image := &index.Packed[i]
+		known[imageseed.PackedFolder] = true
+		for _, b := range image.Blobs {
+			at := imageseed.PackedBlob(b.Digest)
+			if known[at] {
+				continue // of another image too
+			}
+			known[at] = true
+			if err := checkBlob(root, path.Join(folder, at), b); err != nil {
+				find(path.Join(folder, at), "It is not what container image %s needs: %v.", image.Reference, err)
+			}
+		}
+		if of, err := architectureOf(root, path.Join(folder, imageseed.PackedBlob(image.Config))); err != nil {
+			find(name, "The config of container image %s cannot be read: %v.", image.Reference, err)
+		} else if of != architecture {
+			find(name, "Container image %s is for %s, and the board is %s.", image.Reference, of, architecture)
+		}
+	}
 	for _, p := range root.Paths() {
 		rest, below := strings.CutPrefix(p, folder+"/")
-		if below && !strings.Contains(rest, "/") && !known[rest] {
+		parts := strings.Split(rest, "/")
+		if below && (len(parts) == 1 || parts[0] == imageseed.PackedFolder) && !known[rest] {
 			find(p, "No container image has it.")
 		}
 	}
-	return index.Images
+	return index
+}
+
+// architectureOf reads the config of an image.
+func architectureOf(root *tree.Tree, at string) (string, error) {
+	f, ok := root.Get(at)
+	if !ok {
+		return "", errors.New("it is missing")
+	}
+	if size, err := f.Size(); err != nil || size > maxDocument {
+		return "", errors.Join(fmt.Errorf("it has %d bytes: a config has at most %d", size, maxDocument), err)
+	}
+	text, err := f.Read()
+	if err != nil {
+		return "", err
+	}
+	var config ocispec.Image
+	err = json.Unmarshal(text, &config)
+	return config.Architecture, err
+}
+
+// checkBlob compares a file with the digest by which it is known.
+func checkBlob(root *tree.Tree, at string, b imageseed.Blob) error {
+	f, ok := root.Get(at)
+	if !ok || !f.Mode.IsRegular() {
+		return errors.New("it is missing")
+	}
+	if size, err := f.Size(); err != nil || size != b.Size {
+		return errors.Join(fmt.Errorf("it has %d bytes, and the index says %d", size, b.Size), err)
+	}
+	contents, err := f.Open()
+	if err != nil {
+		return err
+	}
+	defer contents.Close()
+	digest, err := b.Digest.Algorithm().FromReader(contents)
+	if err != nil {
+		return err
+	}
+	if digest != b.Digest {
+		return fmt.Errorf("its contents are those of %s", digest)
+	}
+	return nil
 }
 
 func checkLayer(root *tree.Tree, at string, image *imageseed.Image) error {

@@ -53,10 +53,10 @@ func rootWith(t *testing.T) (*tree.Tree, *imageseed.Image) {
 }
 
 func findings(root *tree.Tree, architecture string) (found []string, images int) {
-	images = len(Check(root, architecture, func(file, format string, args ...any) {
+	index := Check(root, architecture, func(file, format string, args ...any) {
 		found = append(found, file+": "+fmt.Sprintf(format, args...))
-	}))
-	return found, images
+	})
+	return found, len(index.Images) + len(index.Packed)
 }
 
 func TestANodeOpensWhatTheBuilderPlaced(t *testing.T) {

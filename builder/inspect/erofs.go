@@ -9,6 +9,8 @@ import (
 	"iter"
 	"path"
 	"strings"
+
+	"github.com/skerry-os/skerry/imageseed"
 )
 
 // node is a file in an EROFS image, as its metadata say.
@@ -198,10 +200,13 @@ func filesOf(nodes map[string]node, of func(path string) bool) iter.Seq[node] {
 }
 
 // OfCluster tells whether a file of a root is the cluster's: the single binary,
-// what it starts, and the container images.
+// what it starts, and the container images that belong to it.
 func OfCluster(p string) bool {
-	return p == "usr/bin/skerry" || strings.HasPrefix(p, "usr/lib/skerry/")
+	return p == "usr/bin/skerry" || strings.HasPrefix(p, "usr/lib/skerry/") && !strings.HasPrefix(p, ofUsers)
 }
+
+// ofUsers is where the container images are that users brought.
+var ofUsers = strings.TrimPrefix(imageseed.Folder, "/") + "/" + imageseed.PackedFolder + "/"
 
 // inode reads an inode in either form, of 32 or 64 bytes.
 func (e *erofs) inode(nid uint64) (inode, error) {

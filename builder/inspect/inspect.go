@@ -116,15 +116,16 @@ type Slot struct {
 	// What the cluster's files take of the slot in bytes, compressed.
 	ClusterBytes int64 `json:"clusterBytes"`
 	Modules      int   `json:"modules"`
-	// Container images that the node carries, unpacked.
+	// Container images that the node carries.
 	Images []ContainerImage `json:"images,omitempty"`
 }
 
 // ContainerImage is an image in a root.
 type ContainerImage struct {
 	Reference string `json:"reference"`
-	Digest    string `json:"digest"` // of the manifest
-	Size      int64  `json:"size"`   // of the layer in bytes, unpacked
+	Digest    string `json:"digest"` // of the manifest, or of the index that it was chosen from
+	Size      int64  `json:"size"`   // of the layer in bytes, unpacked; of packed images, of all blobs
+	Packed    bool   `json:"packed,omitempty"`
 }
 
 // find adds a finding.

@@ -83,8 +83,11 @@ func (i *inspection) checkRoot(ctx context.Context, r *Release, dir string) erro
 	images := containerimage.Check(root, r.Architecture, func(file, format string, args ...any) {
 		i.find(in(where, file), format, args...)
 	})
-	for _, image := range images {
+	for _, image := range images.Images {
 		r.Slot.Images = append(r.Slot.Images, ContainerImage{Reference: image.Reference, Digest: image.ManifestDigest().String(), Size: image.Layer.Size})
+	}
+	for _, image := range images.Packed {
+		r.Slot.Images = append(r.Slot.Images, ContainerImage{Reference: image.Reference, Digest: image.Target.Digest.String(), Size: image.Size(), Packed: true})
 	}
 	return i.checkArchitectures(ctx, where, root, r.Architecture)
 }

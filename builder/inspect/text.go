@@ -82,7 +82,11 @@ func (r *Release) rows(row func(name, format string, args ...any)) {
 	row("modules", "%d", s.Modules)
 	row("cluster", "%s of the slot image", progress.Size(s.ClusterBytes))
 	for _, image := range s.Images {
-		row("container", "%s, %s unpacked", image.Reference, progress.Size(image.Size))
+		form := "unpacked"
+		if image.Packed {
+			form = "packed"
+		}
+		row("container", "%s, %s %s", image.Reference, progress.Size(image.Size), form)
 		row("", "%s", image.Digest)
 	}
 }

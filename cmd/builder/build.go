@@ -34,6 +34,7 @@ machine; what the mirror says is asked for again after six hours.
 --json prints the manifest and, as .files, the absolute paths of all files.`,
 		Example: `  builder build --board x86_64
   builder build --board arm64 --config shop-17.yaml --format img.zst
+  builder build --board rpi4 --images shop.tar
   builder build --board x86_64 --locked skerry-1.2.0-x86_64.manifest.json`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -72,6 +73,7 @@ machine; what the mirror says is asked for again after six hours.
 	flags.BoolVar(&o.Release, "release", false, "compress the root as small as it gets; takes longer")
 	flags.StringArrayVar(&o.Overlays, "overlay", nil, "overlay to merge into the root, besides those of the board; may be repeated")
 	flags.StringArrayVar(&o.Without, "without", nil, "overlay of the board to leave out, as in --without cluster; may be repeated")
+	flags.StringArrayVar(&o.Images, "images", nil, "container images to put into the root, for nodes without a registry: an archive as of docker save, or an OCI image layout; may be repeated")
 	flags.StringVar(&o.Locked, "locked", "", "manifest of an earlier build: use exactly its packages")
 	folderFlags(flags, &o.Output, &o.Cache)
 	mirrorFlags(flags, &o.Mirror, &o.Refresh)

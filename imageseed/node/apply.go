@@ -64,6 +64,15 @@ func Apply(ctx context.Context, client *containerd.Client, seed *imageseed.Seed)
 			errs = append(errs, fmt.Errorf("container image %s: %w", image.Reference, err))
 		}
 	}
+	for i := range seed.Packed() {
+		image := &seed.Packed()[i]
+		for _, name := range namesOfPacked(image) {
+			wanted[name] = true
+		}
+		if err := a.packed(ctx, image); err != nil {
+			errs = append(errs, fmt.Errorf("container image %s: %w", image.Reference, err))
+		}
+	}
 	errs = append(errs, a.removeOthers(ctx, wanted))
 	if a.unlease != nil {
 		// The images are known: nothing needs the lease any more. It expires if
@@ -124,16 +133,21 @@ func (a *application) image(ctx context.Context, image *imageseed.Image) error {
 	if err := a.snapshot(ctx, chain.String(), a.seed.RootFS(image.Layer.Digest)); err != nil {
 		return fmt.Errorf("snapshot %s: %w", chain, err)
 	}
+	return a.records(ctx, image.Reference, namesOf(image), image.Descriptor())
+}
+
+// records makes an image known by its names.
+func (a *application) records(ctx context.Context, reference string, names []string, target ocispec.Descriptor) error {
 	changed := false
-	for _, name := range namesOf(image) {
-		c, err := a.record(ctx, images.Image{Name: name, Target: image.Descriptor(), Labels: imageLabels})
+	for _, name := range names {
+		c, err := a.record(ctx, images.Image{Name: name, Target: target, Labels: imageLabels})
 		if err != nil {
 			return fmt.Errorf("record %s: %w", name, err)
 		}
 		changed = changed || c
 	}
 	if changed {
-		a.changes.Added = append(a.changes.Added, image.Reference)
+		a.changes.Added = append(a.changes.Added, reference)
 	}
 	return nil
 }

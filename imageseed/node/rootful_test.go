@@ -5,11 +5,13 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +30,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/skerry-os/skerry/builder/containerimage"
+	"github.com/skerry-os/skerry/builder/tree"
 	"github.com/skerry-os/skerry/imageseed"
 
 	_ "github.com/containerd/containerd/v2/core/runtime/v2"
@@ -187,6 +191,8 @@ state = %q
   address = %q
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = "skerry.dev/pause:v1"
+[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
 [plugins.'io.containerd.cri.v1.runtime'.cni]
   use_internal_loopback = true
 `, d.path("root"), d.path("state"), d.socket(), d.socket(), d.socket()+".ttrpc")
@@ -341,6 +347,125 @@ func bytesOf(t *testing.T, dir string) (sum int64) {
 	return sum
 }
 
+func TestAPackedImageRunsAsOneThatWasPulled(t *testing.T) {
+	d := newDaemon(t)
+	// An archive as people have it, by containerd's own tool.
+	const name = "skerry.dev/pause:v1" // which pods need too
+	seedOf(t, d.path("first"), map[string]string{name: filepath.Join(d.bin, "pause")})
+	d.start(d.path("first"))
+	d.apply(d.path("first"))
+	archive := d.path("archive.tar")
+	d.ctr("images", "export", archive, name)
+	d.kill()
+	if err := os.RemoveAll(d.path("root")); err != nil {
+		t.Fatal(err)
+	}
+
+	packed := packedSeed(t, d.path("seed"), archive)
+	d.start(d.path("seed"))
+	if got := d.apply(d.path("seed")); !slices.Equal(got.Added, []string{name}) || got.Removed != nil {
+		t.Errorf("got %+v", got)
+	}
+	if got := d.apply(d.path("seed")); got.Added != nil || got.Removed != nil {
+		t.Errorf("again: %+v", got)
+	}
+	d.collect()
+	if written := bytesOf(t, d.path("root", "io.containerd.content.v1.content")); written != 0 {
+		t.Errorf("%d bytes of blobs were copied", written)
+	}
+	images := d.images()
+	var status *cri.ImageStatusResponse
+	d.waitFor("the image in the CRI plugin", func() bool {
+		var err error
+		status, err = images.ImageStatus(t.Context(), &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: packed.ByDigest()}})
+		return err == nil && status.Image != nil
+	})
+	if status.Image.Id != packed.Config.String() || !status.Image.Pinned || !slices.Equal(status.Image.RepoTags, []string{name}) ||
+		!slices.Equal(status.Image.RepoDigests, []string{packed.ByDigest()}) {
+		t.Errorf("got %+v", status.Image)
+	}
+
+	// The CRI plugin unpacks what was not unpacked when it makes a container.
+	if err := d.container(name, filepath.Base(d.dir)); err != nil {
+		d.fatal(err)
+	}
+	d.collect()
+	d.check(3)
+
+	// An update that does not have it any more.
+	d.kill()
+	seedOf(t, d.path("second"), map[string]string{"skerry.dev/other:v1": filepath.Join(d.bin, "pause")})
+	d.start(d.path("second"))
+	if got := d.apply(d.path("second")); len(got.Removed) != 3 || !slices.Contains(got.Removed, name) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// packedSeed makes a seed of the image in an archive, as the builder does.
+func packedSeed(t *testing.T, dir, archive string) imageseed.Packed {
+	t.Helper()
+	made, err := containerimage.Unpack(t.Context(), archive, t.TempDir(), runtime.GOARCH)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := (&imageseed.Index{Packed: made.Images}).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := tree.New()
+	if err := errors.Join(root.AddBytes(filepath.Join(imageseed.Folder, imageseed.IndexName), 0o644, text), made.Place(root)); err != nil {
+		t.Fatal(err)
+	}
+	whole := t.TempDir()
+	if err := errors.Join(root.WriteTo(whole), os.CopyFS(dir, os.DirFS(filepath.Join(whole, imageseed.Folder)))); err != nil {
+		t.Fatal(err)
+	}
+	return made.Images[0]
+}
+
+// images is the CRI plugin's service for images.
+func (d *daemon) images() cri.ImageServiceClient { return cri.NewImageServiceClient(d.connection()) }
+
+func (d *daemon) connection() *grpc.ClientConn {
+	d.t.Helper()
+	conn, err := grpc.NewClient("unix://"+d.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// container makes a container of an image in a pod without a network, as the
+// kubelet does.
+func (d *daemon) container(image, name string) error {
+	service := cri.NewRuntimeServiceClient(d.connection())
+	pod := &cri.PodSandboxConfig{
+		Metadata:     &cri.PodSandboxMetadata{Name: name, Namespace: "default", Uid: name},
+		LogDirectory: d.path("log-of-pod"),
+		Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{
+			NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE},
+		}},
+	}
+	sandbox, err := service.RunPodSandbox(d.t.Context(), &cri.RunPodSandboxRequest{Config: pod})
+	if err != nil {
+		return err
+	}
+	made, err := service.CreateContainer(d.t.Context(), &cri.CreateContainerRequest{
+		PodSandboxId: sandbox.PodSandboxId, SandboxConfig: pod,
+		Config: &cri.ContainerConfig{Metadata: &cri.ContainerMetadata{Name: "one"}, Image: &cri.ImageSpec{Image: image}, LogPath: "one.log",
+			Linux: &cri.LinuxContainerConfig{SecurityContext: &cri.LinuxContainerSecurityContext{NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE}}}},
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := service.StartContainer(d.t.Context(), &cri.StartContainerRequest{ContainerId: made.ContainerId}); err != nil {
+		return err
+	}
+	_, err = service.RemovePodSandbox(d.t.Context(), &cri.RemovePodSandboxRequest{PodSandboxId: sandbox.PodSandboxId})
+	return err
+}
+
 func TestTheKubeletSeesSeededImagesAsPinned(t *testing.T) {
 	d := newDaemon(t)
 	dir := d.path("seed")
@@ -348,14 +473,10 @@ func TestTheKubeletSeesSeededImagesAsPinned(t *testing.T) {
 	seed := seedOf(t, dir, map[string]string{name: filepath.Join(d.bin, "pause")})
 	d.start(dir)
 	d.apply(dir)
-	conn, err := grpc.NewClient("unix://"+d.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	service := cri.NewImageServiceClient(conn)
+	service := d.images()
 	var status *cri.ImageStatusResponse
 	d.waitFor("the image in the CRI plugin", func() bool {
+		var err error
 		status, err = service.ImageStatus(t.Context(), &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: name}})
 		return err == nil && status.Image != nil
 	})

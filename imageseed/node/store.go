@@ -12,7 +12,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -96,11 +95,7 @@ func (s *store) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.
 	if !s.has(desc.Digest) {
 		return s.Store.ReaderAt(ctx, desc)
 	}
-	r, size, err := s.seed.ReaderAt(desc.Digest)
-	if err != nil {
-		return nil, err
-	}
-	return readerAt{r, size}, nil
+	return provider{s.seed}.ReaderAt(ctx, desc)
 }
 
 func (s *store) has(d digest.Digest) bool {
@@ -110,12 +105,11 @@ func (s *store) has(d digest.Digest) bool {
 
 // readerAt is a blob of the seed that is being read.
 type readerAt struct {
-	io.ReaderAt
+	imageseed.Contents
 	size int64
 }
 
-func (r readerAt) Size() int64  { return r.size }
-func (r readerAt) Close() error { return nil }
+func (r readerAt) Size() int64 { return r.size }
 
 // Writer writes a blob, if the seed does not have it.
 func (s *store) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
