@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -196,7 +197,7 @@ func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
 	}
 	key := cache.NewKey("disk", 2).Add("libraries", made).Add("boot", contents).Add("slot", b.slot.Key).
 		Add("layout", fmt.Sprint(layout)).Add("outside", digestOfRaws(outside)).Add("time", fmt.Sprint(b.commit.Time.Unix()))
-	b.disk, err = b.file(ctx, shown, "disk", key, func(path string) error {
+	b.disk = diskImage{key: key.String(), write: func(ctx context.Context, path string) error {
 		image, err := disk.Create(path, layout)
 		if err != nil {
 			return err
@@ -220,12 +221,45 @@ func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
 			return err
 		}
 		return image.Close()
-	})
-	if err != nil {
+	}}
+	if b.stage, err = newStage(ctx, b.Output); err != nil {
 		return err
 	}
-	shown.Detail("%s", progress.Size(size(b.disk.Path)))
+	b.disk.path = filepath.Join(b.stage.dir, "disk")
+	var images int64
+	for _, format := range b.Formats {
+		made, err := b.convert(ctx, format)
+		if err != nil {
+			return fmt.Errorf("make the image as %s: %w", format, err)
+		}
+		b.formats = append(b.formats, made)
+		images += size(made.Path)
+	}
+	if !b.disk.made {
+		shown.Cached()
+	}
+	shown.Detail("%s", progress.Size(images))
 	return nil
+}
+
+// diskImage is made in the stage when somebody wants its bytes. It is not kept
+// in the cache: to write it takes no longer than to copy it.
+type diskImage struct {
+	key   string // stands for the contents
+	path  string
+	write func(ctx context.Context, path string) error
+	made  bool
+}
+
+// file returns the disk image, made.
+func (d *diskImage) file(ctx context.Context) (artifact, error) {
+	if !d.made {
+		if err := d.write(ctx, d.path); err != nil {
+			return artifact{}, err
+		}
+		d.made = true
+	}
+	return artifact{Path: d.path, Key: d.key}, nil
 }
 
 // section reads bytes as the part of a file that they stand for.

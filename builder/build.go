@@ -71,7 +71,11 @@ type build struct {
 	verity       verity.Params
 	initramfs    artifact
 	uki          artifact
-	disk         artifact
+
+	// the release
+	stage   *stage
+	disk    diskImage
+	formats []artifact // the disk image in each of Formats
 }
 
 // artifact is a file made by a step. Key stands for its contents wherever a
@@ -81,8 +85,8 @@ type artifact struct {
 	Key  string
 }
 
-// keep is what builds leave of the results in the cache. A board's image with
-// the cluster takes 0.7 GB of it, and what all boards share 0.5 GB.
+// keep is what builds leave of the results in the cache. A board's root with
+// the cluster takes 0.4 GB of it, and what all boards share 0.5 GB.
 var keep = cache.Keep{Age: 14 * 24 * time.Hour, Bytes: 10e9}
 
 // Build makes a release of the options' board and publishes it into the output
@@ -110,6 +114,11 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 	}
 	ahead, stop := fingerprintAhead(ctx)
 	defer stop()
+	defer func() {
+		if b.stage != nil {
+			b.stage.close()
+		}
+	}()
 	var result *Result
 	err = p.Run(ctx, slices.Concat([]progress.Task{
 		{Name: "packages", Run: b.fetchPackages},

@@ -18,24 +18,28 @@ var Formats = []string{"img", "img.zst", "img.xz", "qcow2"}
 // convert returns the disk image in another format.
 func (b *build) convert(ctx context.Context, format string) (artifact, error) {
 	if format == "img" {
-		return b.disk, nil
+		return b.disk.file(ctx)
 	}
 	by, err := converter(ctx, format)
 	if err != nil {
 		return artifact{}, err
 	}
-	key := cache.NewKey("disk."+format, 2).Add("disk", b.disk.Key).Add("by", by)
+	key := cache.NewKey("disk."+format, 2).Add("disk", b.disk.key).Add("by", by)
 	dir, _, err := b.cache.Step(ctx, "format", key, func(dir string) error {
 		path := filepath.Join(dir, "disk."+format)
+		from, err := b.disk.file(ctx)
+		if err != nil {
+			return err
+		}
 		switch format {
 		case "img.zst":
-			return compressZstd(ctx, path, b.disk.Path)
+			return compressZstd(ctx, path, from.Path)
 		case "img.xz":
 			return create(path, func(w io.Writer) error {
-				return hosttool.Run(ctx, w, "xz", "--threads=2", "-6", "--stdout", b.disk.Path)
+				return hosttool.Run(ctx, w, "xz", "--threads=2", "-6", "--stdout", from.Path)
 			})
 		default:
-			return hosttool.Run(ctx, nil, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", b.disk.Path, path)
+			return hosttool.Run(ctx, nil, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", from.Path, path)
 		}
 	})
 	return artifact{Path: filepath.Join(dir, "disk."+format), Key: key.String()}, err

@@ -14,20 +14,28 @@ import (
 	"github.com/skerry-os/skerry/builder/cache"
 )
 
-// imaged is a build whose disk image is made: 3 MiB, with holes.
+// imaged is a build whose disk image can be made: 3 MiB, with holes.
 func imaged(t *testing.T) *build {
 	t.Helper()
 	c, err := cache.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "disk")
 	contents := make([]byte, 3<<20)
 	copy(contents[1<<20:], bytes.Repeat([]byte("skerry "), 10_000))
-	if err := os.WriteFile(path, contents, 0o644); err != nil {
+	return &build{cache: c, disk: diskImage{key: "k", path: filepath.Join(t.TempDir(), "disk"), write: func(_ context.Context, path string) error {
+		return os.WriteFile(path, contents, 0o644)
+	}}}
+}
+
+// imageFile returns the disk image of a build, made.
+func imageFile(t *testing.T, b *build) string {
+	t.Helper()
+	made, err := b.disk.file(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	return &build{cache: c, disk: artifact{Path: path, Key: "k"}}
+	return made.Path
 }
 
 // The programs that people will unpack images with are the judges.
@@ -49,7 +57,7 @@ func TestEveryFormatHoldsTheSameDisk(t *testing.T) {
 		if out, err := exec.Command(unpack[0], unpack[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v (run `make deps`): %v\n%s", unpack, err, out)
 		}
-		want, _ := os.ReadFile(b.disk.Path)
+		want, _ := os.ReadFile(imageFile(t, b))
 		if got, err := os.ReadFile(back); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s holds another disk, %v", format, err)
 		}

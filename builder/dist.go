@@ -269,7 +269,7 @@ func (d *dist) publish(ctx context.Context, shown *progress.Step) (*Distribution
 	if err := copyProgram(filepath.Join(stage.dir, name), d.file.Path); err != nil {
 		return nil, err
 	}
-	sum, err := d.digest(ctx, d.file)
+	sum, err := d.digest(ctx, d.file, d.file.Path)
 	if err != nil {
 		return nil, err
 	}

@@ -28,17 +28,13 @@ import (
 // publish writes the release's files into the output folder: first into a
 // stage, and each under its name once all are complete.
 func (b *build) publish(ctx context.Context, shown *progress.Step) (*Result, error) {
-	stage, err := newStage(ctx, b.Output)
-	if err != nil {
-		return nil, err
-	}
-	defer stage.close()
+	stage := b.stage
 	manifest, err := b.manifest(ctx)
 	if err != nil {
 		return nil, err
 	}
 	base := "skerry-" + b.Version + "-" + b.board.Name
-	names, err := b.stageArtifacts(ctx, stage, base, manifest)
+	names, err := b.stageArtifacts(ctx, base, manifest)
 	if err != nil {
 		return nil, err
 	}
@@ -80,19 +76,15 @@ func (b *build) publish(ctx context.Context, shown *progress.Step) (*Result, err
 
 // stageArtifacts puts the release's artifacts into the stage and into the
 // manifest, and returns their names.
-func (b *build) stageArtifacts(ctx context.Context, stage *stage, base string, manifest *release.Manifest) ([]string, error) {
+func (b *build) stageArtifacts(ctx context.Context, base string, manifest *release.Manifest) ([]string, error) {
 	var names []string
 	var from []artifact
 	add := func(kind release.Kind, ending string, made artifact) {
 		names, from = append(names, base+ending), append(from, made)
 		manifest.Artifacts = append(manifest.Artifacts, release.Artifact{Name: base + ending, Kind: kind, Size: size(made.Path)})
 	}
-	for _, format := range b.Formats {
-		image, err := b.convert(ctx, format)
-		if err != nil {
-			return nil, fmt.Errorf("make the image as %s: %w", format, err)
-		}
-		add(release.KindImage, "."+format, image)
+	for i, format := range b.Formats {
+		add(release.KindImage, "."+format, b.formats[i])
 	}
 	add(release.KindSlot, ".slot", b.slot)
 	if b.uki.Path != "" {
@@ -103,8 +95,14 @@ func (b *build) stageArtifacts(ctx context.Context, stage *stage, base string, m
 	for i := range manifest.Artifacts {
 		a := &manifest.Artifacts[i]
 		group.Go(func() (err error) {
-			if err = disk.Copy(ctx, filepath.Join(stage.dir, a.Name), from[i].Path); err == nil {
-				a.SHA256, err = b.digest(ctx, from[i])
+			name := filepath.Join(b.stage.dir, a.Name)
+			if from[i].Path == b.disk.path {
+				err = os.Rename(from[i].Path, name)
+			} else {
+				err = disk.Copy(ctx, name, from[i].Path)
+			}
+			if err == nil {
+				a.SHA256, err = b.digest(ctx, from[i], name)
 			}
 			return err
 		})
@@ -211,12 +209,12 @@ func (b *build) manifest(ctx context.Context) (*release.Manifest, error) {
 	return m, json.Unmarshal(text, &m.Packages)
 }
 
-// digest returns the SHA-256 of an artifact. It is a step of its own: reading
+// digest returns the SHA-256 of an artifact, whose bytes name has. It is a step of its own: reading
 // a disk image takes longer than all else in a build where nothing changed. Its
 // name has the artifact's ending: steps of one name wait for each other.
-func (b *build) digest(ctx context.Context, a artifact) (release.Digest, error) {
+func (b *build) digest(ctx context.Context, a artifact, name string) (release.Digest, error) {
 	dir, _, err := b.cache.Step(ctx, "sha256"+filepath.Ext(a.Path), cache.NewKey("sha256", 1).Add(filepath.Base(a.Path), a.Key), func(dir string) error {
-		sum, err := disk.Digest(ctx, a.Path)
+		sum, err := disk.Digest(ctx, name)
 		if err != nil {
 			return err
 		}

@@ -34,7 +34,8 @@ func TestBoardComesFromTheImagesName(t *testing.T) {
 }
 
 func TestImageThatCannotBeTheDiskIsRefused(t *testing.T) {
-	b := imaged(t) // 3 MiB
+	b := imaged(t)
+	image := imageFile(t, b) // 3 MiB
 	target := filepath.Join(t.TempDir(), "disk")
 	for format, advice := range map[string]string{"img.zst": "zstd -d ", "img.xz": "xz -d -k ", "qcow2": "qemu-img convert "} {
 		made, err := b.convert(t.Context(), format)
@@ -45,24 +46,24 @@ func TestImageThatCannotBeTheDiskIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", format, err)
 		}
 	}
-	if err := PrepareDisk(t.Context(), b.disk.Path, target, 3<<20-512, ""); err == nil || !strings.Contains(err.Error(), "--disk-size") {
+	if err := PrepareDisk(t.Context(), image, target, 3<<20-512, ""); err == nil || !strings.Contains(err.Error(), "--disk-size") {
 		t.Errorf("too small: %v", err)
 	}
 	if _, err := os.Stat(target); err == nil {
 		t.Error("a disk was made")
 	}
-	if err := PrepareDisk(t.Context(), b.disk.Path, target, 3<<20, ""); err != nil {
+	if err := PrepareDisk(t.Context(), image, target, 3<<20, ""); err != nil {
 		t.Errorf("just large enough: %v", err)
 	}
 }
 
 func TestInterruptedCopyIsNotTakenForAKeptDisk(t *testing.T) {
-	b := imaged(t)
+	image := imageFile(t, imaged(t))
 	dir := t.TempDir()
 	target := filepath.Join(dir, "node.disk")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := PrepareDisk(ctx, b.disk.Path, target, 4<<20, ""); !errors.Is(err, context.Canceled) {
+	if err := PrepareDisk(ctx, image, target, 4<<20, ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if left := folder(t, dir); len(left) > 0 {
@@ -70,7 +71,7 @@ func TestInterruptedCopyIsNotTakenForAKeptDisk(t *testing.T) {
 	}
 	// A run that was killed could not tidy up.
 	put(t, dir, map[string]string{"node.disk.part": "half"})
-	if err := PrepareDisk(t.Context(), b.disk.Path, target, 4<<20, ""); err != nil {
+	if err := PrepareDisk(t.Context(), image, target, 4<<20, ""); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(target); err != nil || info.Size() != 4<<20 || len(folder(t, dir)) != 1 {
@@ -80,7 +81,7 @@ func TestInterruptedCopyIsNotTakenForAKeptDisk(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "shop.yaml")
 	put(t, filepath.Dir(config), map[string]string{"shop.yaml": "apiVersion: skerry.dev/v1alpha1\nkind: NodeConfig\n"})
 	other := filepath.Join(dir, "other")
-	if err := PrepareDisk(t.Context(), b.disk.Path, other, 0, config); err == nil {
+	if err := PrepareDisk(t.Context(), image, other, 0, config); err == nil {
 		t.Error("an image without partitions took a config")
 	}
 	if len(folder(t, dir)) != 1 {

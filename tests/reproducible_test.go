@@ -63,7 +63,7 @@ func (e *elsewhere) build(t *testing.T, board string) {
 		t.Fatal(err)
 	}
 	// What is this board's alone takes much of a disk.
-	t.Cleanup(func() { e.forget(t, "slot-*", "slot-image-*", "disk-*") })
+	t.Cleanup(func() { e.forget(t, "slot-*", "slot-image-*") })
 	// Packages are known by their hashes: downloading them again proves nothing.
 	debian := filepath.Join(e.cache, "debian")
 	if err := os.RemoveAll(debian); err != nil {
