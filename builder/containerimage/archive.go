@@ -84,7 +84,7 @@ func unpack(ctx context.Context, name, dir, architecture string) (*Archive, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &selection{store: store, matcher: platforms.Only(ocispec.Platform{OS: "linux", Architecture: architecture})}
+	s := &selection{store: store, matcher: platforms.OnlyStrict(ocispec.Platform{OS: "linux", Architecture: architecture})}
 	made, err := s.images(ctx, top, architecture)
 	if err != nil {
 		return nil, err

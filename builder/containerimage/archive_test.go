@@ -265,6 +265,11 @@ func TestArchivesThatHelpNoNodeAreRefused(t *testing.T) {
 			l.name(l.image(amd64), images.AnnotationImageName, name)
 			return l.tar()
 		},
+		// Such a processor may run it, and the node's root is not made for it.
+		"is for linux/arm/v7, and": func(l *layout) string {
+			l.name(l.image(ocispec.Platform{OS: "linux", Architecture: "arm", Variant: "v7"}), images.AnnotationImageName, name)
+			return l.tar()
+		},
 		"has no name (\"v1\"): save it by its name and tag": func(l *layout) string {
 			l.name(l.image(arm64), ocispec.AnnotationRefName, "v1")
 			return l.tar()
