@@ -58,6 +58,10 @@ func TestMain(m *testing.M) {
 // Upstream's report comes at the end; whoever waits for it, or ends it before,
 // wants to know of each test when it is done.
 var _ = ginkgo.ReportAfterEach(func(report ginkgo.SpecReport) {
+	// Upstream first walks over all tests without running them, and all pass.
+	if suite, _ := ginkgo.GinkgoConfiguration(); suite.DryRun {
+		return
+	}
 	if report.State.Is(types.SpecStatePassed | types.SpecStateFailureStates) {
 		fmt.Println(conformance.Outcome{Name: report.FullText(), Passed: report.State.Is(types.SpecStatePassed)})
 	}
