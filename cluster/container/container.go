@@ -61,6 +61,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri"]
 [plugins.'io.containerd.cri.v1.images']
   snapshotter = "overlayfs"
   discard_unpacked_layers = true
+  image_pull_with_sync_fs = true
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = {{printf "%q" .Pause}}
   [plugins.'io.containerd.cri.v1.images'.registry]

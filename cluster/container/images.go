@@ -31,6 +31,28 @@ func imagesDir(c *config.Config) (string, error) {
 // SeedImages makes the images that the node carries with it known to
 // containerd, which must listen. No data is copied.
 func SeedImages(ctx context.Context, c *config.Config) error {
+	return withSeed(c, func(client *containerd.Client, seed *imageseed.Seed) error {
+		began := time.Now()
+		changes, err := node.Apply(ctx, client, seed)
+		slog.Info("images", "added", changes.Added, "removed", changes.Removed, "took", time.Since(began))
+		return err
+	})
+}
+
+// UnpackImages unpacks those of them that are packed, and were not before.
+func UnpackImages(ctx context.Context, c *config.Config) error {
+	return withSeed(c, func(client *containerd.Client, seed *imageseed.Seed) error {
+		began := time.Now()
+		unpacked, err := node.Unpack(ctx, client, seed)
+		if unpacked > 0 {
+			slog.Info("images", "unpacked", unpacked, "took", time.Since(began))
+		}
+		return err
+	})
+}
+
+// withSeed calls do if the node carries images.
+func withSeed(c *config.Config, do func(*containerd.Client, *imageseed.Seed) error) error {
 	dir, err := imagesDir(c)
 	if err != nil || dir == "" {
 		return err
@@ -44,8 +66,5 @@ func SeedImages(ctx context.Context, c *config.Config) error {
 		return fmt.Errorf("containerd: %w", err)
 	}
 	defer client.Close()
-	began := time.Now()
-	changes, err := node.Apply(ctx, client, seed)
-	slog.Info("images", "added", changes.Added, "removed", changes.Removed, "took", time.Since(began))
-	return err
+	return do(client, seed)
 }

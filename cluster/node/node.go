@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -98,6 +99,13 @@ func (n *Node) runKubelet(ctx context.Context) error {
 		// What is there already may do.
 		slog.Error("images that came with this release", "error", err)
 	}
+	var unpacking sync.WaitGroup
+	unpacking.Go(func() {
+		if err := container.UnpackImages(ctx, n.Config); err != nil && ctx.Err() == nil {
+			slog.Error("images that came with this release", "error", err)
+		}
+	})
+	defer unpacking.Wait()
 	n.Progress("starting the kubelet")
 	return kube.Kubelet(ctx, n.kubeletFile(), n.kubeletFlags())
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -47,6 +48,7 @@ type Changes struct {
 
 // Apply makes the images of the seed known to containerd, whose content plugin
 // has the same seed (RegisterContent), and removes those of an earlier release.
+// A name that was pulled since is that of the registry's image, and stays it.
 // No data is copied. It can be interrupted at any point, by a power cut too, and
 // called again: what is there already is left alone. One image that fails does
 // not keep the others from being added.
@@ -66,14 +68,16 @@ func Apply(ctx context.Context, client *containerd.Client, seed *imageseed.Seed)
 	}
 	for i := range seed.Packed() {
 		image := &seed.Packed()[i]
-		for _, name := range namesOfPacked(image) {
+		// Two images can have one config, and so one ID: the first has the name.
+		names := slices.DeleteFunc(namesOfPacked(image), func(name string) bool { return wanted[name] })
+		for _, name := range names {
 			wanted[name] = true
 		}
-		if err := a.packed(ctx, image); err != nil {
+		if err := a.packed(ctx, image, names); err != nil {
 			errs = append(errs, fmt.Errorf("container image %s: %w", image.Reference, err))
 		}
 	}
-	errs = append(errs, a.removeOthers(ctx, wanted))
+	errs = append(errs, a.removeOthers(ctx, wanted), a.removeUnreadable(ctx))
 	if a.unlease != nil {
 		// The images are known: nothing needs the lease any more. It expires if
 		// this fails.
@@ -215,6 +219,10 @@ func (a *application) record(ctx context.Context, image images.Image) (changed b
 	}
 	var paths []string
 	if old.Target.Digest != image.Target.Digest {
+		// A pull takes the label away.
+		if old.Labels[seedLabel] == "" && a.readable(ctx, old) == nil {
+			return false, nil
+		}
 		paths = append(paths, "target")
 	}
 	for _, key := range slices.Sorted(maps.Keys(image.Labels)) {
@@ -249,4 +257,39 @@ func (a *application) removeOthers(ctx context.Context, wanted map[string]bool) 
 		a.changes.Removed = append(a.changes.Removed, image.Name)
 	}
 	return errors.Join(errs...)
+}
+
+// removeUnreadable removes the records of images whose manifest or config is
+// nowhere: of what was carried by an earlier release, and then pulled or tagged
+// under a name of which Apply knows nothing. Containerd would take them for
+// complete, and fetch nothing.
+func (a *application) removeUnreadable(ctx context.Context) error {
+	service := a.client.ImageService()
+	all, err := service.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list container images: %w", err)
+	}
+	var errs []error
+	for _, image := range all {
+		if !errdefs.IsNotFound(a.readable(ctx, image)) {
+			continue
+		}
+		if err := service.Delete(ctx, image.Name, images.SynchronousDelete()); err != nil && !errdefs.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("remove container image %s, which is gone: %w", image.Name, err))
+			continue
+		}
+		a.changes.Removed = append(a.changes.Removed, image.Name)
+	}
+	return errors.Join(errs...)
+}
+
+// readable reads what says how an image is unpacked and run.
+func (a *application) readable(ctx context.Context, image images.Image) error {
+	cs := a.client.ContentStore()
+	config, err := image.Config(ctx, cs, platforms.Default())
+	if err != nil {
+		return err
+	}
+	_, err = content.ReadBlob(ctx, cs, config)
+	return err
 }
