@@ -195,7 +195,11 @@ func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
 	if err != nil {
 		return err
 	}
-	key := cache.NewKey("disk", 2).Add("libraries", made).Add("boot", contents).Add("slot", b.slot.Key).
+	own, err := ownProgram()
+	if err != nil {
+		return err
+	}
+	key := cache.NewKey("disk", 3).Add("program", own).Add("libraries", made).Add("boot", contents).Add("slot", b.slot.Key).
 		Add("layout", fmt.Sprint(layout)).Add("outside", digestOfRaws(outside)).Add("time", fmt.Sprint(b.commit.Time.Unix()))
 	b.disk = diskImage{key: key.String(), write: func(ctx context.Context, path string) error {
 		image, err := disk.Create(path, layout)
@@ -226,32 +230,39 @@ func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
 		return err
 	}
 	b.disk.path = filepath.Join(b.stage.dir, "disk")
-	var images int64
+	return b.makeFormats(ctx, shown)
+}
+
+// makeFormats makes the disk image in each format that is asked for.
+func (b *build) makeFormats(ctx context.Context, shown *progress.Step) error {
+	var bytes int64
+	cached := true
 	for _, format := range b.Formats {
-		made, err := b.convert(ctx, format)
+		made, hit, err := b.convert(ctx, format)
 		if err != nil {
 			return fmt.Errorf("make the image as %s: %w", format, err)
 		}
 		b.formats = append(b.formats, made)
-		images += size(made.Path)
+		bytes += size(made.Path)
+		cached = cached && hit
 	}
-	if !b.disk.made {
+	if cached {
 		shown.Cached()
 	}
-	shown.Detail("%s", progress.Size(images))
+	shown.Detail("%s", progress.Size(bytes))
 	return nil
 }
 
-// diskImage is made in the stage when somebody wants its bytes. It is not kept
-// in the cache: to write it takes no longer than to copy it.
+// diskImage is the disk image as it is. It is not kept in the cache: to make it
+// takes no longer than to copy it.
 type diskImage struct {
 	key   string // stands for the contents
-	path  string
+	path  string // in the stage
 	write func(ctx context.Context, path string) error
 	made  bool
 }
 
-// file returns the disk image, made.
+// file makes the disk image in the stage.
 func (d *diskImage) file(ctx context.Context) (artifact, error) {
 	if !d.made {
 		if err := d.write(ctx, d.path); err != nil {

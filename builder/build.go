@@ -4,10 +4,10 @@
 //	board.yaml ─► plan ─► packages ─► programs ─► root tree ─► EROFS ─► verity
 //	                                      └► initramfs ─► kernel image ─► disk image, release
 //
-// Every step is a function from inputs to files in a content-addressed cache,
-// so a step whose inputs did not change is not run again. A build needs no
-// root, no loop devices and no mounts, and the same inputs give the same bytes
-// on any machine.
+// Every step but the last two is a function from inputs to files in a
+// content-addressed cache, so a step whose inputs did not change is not run again.
+// A build needs no root, no loop devices and no mounts, and the same inputs give
+// the same bytes on any machine.
 package builder
 
 import (
@@ -58,12 +58,12 @@ type build struct {
 	agent    string       // the compiled agent
 	compiled []artifact   // the board's Go programs, in its order
 	inImages [][]artifact // those of the container images
-
-	// container images
-	archives []*containerimage.Archive // the user's
-	carried  imageseed.Index           // all, once the root is put together
 	kernel   *kernel.Package
 	modules  *kernel.Modules
+
+	// container images
+	users   []*containerimage.Archive
+	carried imageseed.Index // all, once the root is put together
 
 	// artifacts; each is a file in the cache with what it depends on
 	erofsVersion string
@@ -89,6 +89,9 @@ type artifact struct {
 // the cluster takes 0.4 GB of it, and what all boards share 0.5 GB.
 var keep = cache.Keep{Age: 14 * 24 * time.Hour, Bytes: 10e9}
 
+// tidyTime bounds how long a build that is over tidies the cache.
+const tidyTime = 10 * time.Second
+
 // Build makes a release of the options' board and publishes it into the output
 // folder. An error or a cancelled context leaves nothing there.
 func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error) {
@@ -106,7 +109,10 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 	if err != nil {
 		return nil, err
 	}
-	defer release()
+	defer func() {
+		release()
+		b.tidyCache() // of a build that failed, too
+	}()
 	// The plan says which programs there are to compile.
 	// What is wrong with files of the user's is said before anything takes long.
 	if err := p.Run(ctx, append([]progress.Task{{Name: "plan", Run: b.plan}}, b.archiveTasks()...)); err != nil {
@@ -138,8 +144,6 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 	if err != nil {
 		return nil, err
 	}
-	release()
-	b.tidyCache(ctx)
 	return result, nil
 }
 
@@ -157,8 +161,10 @@ func (b *build) openCache(ctx context.Context) (release func(), err error) {
 
 // tidyCache removes results that no build has used for long, and of the others
 // those used first where they take more room than is due to them.
-func (b *build) tidyCache(ctx context.Context) {
-	if _, err := b.cache.Prune(ctx, time.Now(), keep, cache.Steps); err != nil && !errors.Is(err, cache.ErrInUse) {
+func (b *build) tidyCache() {
+	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
+	defer cancel()
+	if _, err := b.cache.PruneNowAndThen(ctx, time.Now(), keep, cache.Steps); err != nil && !errors.Is(err, cache.ErrInUse) {
 		b.progress.Warn("the cache could not be tidied: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 
@@ -21,7 +22,7 @@ import (
 // archiveTasks is the step that takes the user's container images out of their
 // archives, if there are any.
 func (b *build) archiveTasks() []progress.Task {
-	if len(b.Images) == 0 {
+	if len(b.Archives) == 0 {
 		return nil
 	}
 	return []progress.Task{{Name: "container images", Run: func(ctx context.Context, shown *progress.Step) error {
@@ -29,9 +30,9 @@ func (b *build) archiveTasks() []progress.Task {
 		for _, image := range b.images {
 			from[image.Reference] = "the board's overlays"
 		}
-		var bytes int64
+		all := imageseed.Index{}
 		cached := true
-		for _, name := range b.Images {
+		for _, name := range b.Archives {
 			a, hit, err := b.unpackArchive(ctx, name)
 			if err != nil {
 				return err
@@ -41,29 +42,48 @@ func (b *build) archiveTasks() []progress.Task {
 					return fmt.Errorf("container image %s is in %s and in %s: keep one", image.Reference, other, name)
 				}
 				from[image.Reference] = name
-				bytes += image.Size()
 			}
 			cached = cached && hit
-			b.archives = append(b.archives, a)
+			all.Packed = append(all.Packed, a.Images...)
+			b.users = append(b.users, a)
+		}
+		if _, err := all.Encode(); err != nil { // its limits
+			return err
+		}
+		bytes := all.PackedBytes()
+		if slot := b.board.Disk.Slot.Bytes(); bytes > slot {
+			return fmt.Errorf("they have %s and a slot of board %s %s: leave some out", progress.Size(bytes), b.board.Name, progress.Size(slot))
 		}
 		if cached {
 			shown.Cached()
 		}
-		shown.Detail("%d, %s", len(from)-len(b.images), progress.Size(bytes))
+		shown.Detail("%d, %s", len(all.Packed), progress.Size(bytes))
 		return nil
 	}}}
 }
 
+// unpackArchive takes the images out of one archive.
 func (b *build) unpackArchive(ctx context.Context, name string) (a *containerimage.Archive, hit bool, err error) {
-	sum, err := containerimage.Digest(name)
+	before, err := os.Stat(name)
 	if err != nil {
 		return nil, false, err
 	}
-	key := cache.NewKey("container-images", 1).Add("archive", sum).Add("architecture", b.board.Architecture)
+	sum, err := containerimage.Digest(ctx, name)
+	if err != nil {
+		return nil, false, err
+	}
+	made, err := libraries(libraryImages)
+	if err != nil {
+		return nil, false, err
+	}
+	key := cache.NewKey("container-images", 1).Add("archive", sum).Add("architecture", b.board.Architecture).Add("libraries", made)
 	dir, hit, err := b.cache.Step(ctx, "container-images", key, func(dir string) error {
 		a, err := containerimage.Unpack(ctx, name, dir, b.board.Architecture)
 		if err != nil {
 			return err
+		}
+		if after, err := os.Stat(name); err != nil || after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
+			return errors.Join(fmt.Errorf("%s changed while it was read: is somebody still writing it?", name), err)
 		}
 		return a.Save()
 	})
@@ -77,11 +97,11 @@ func (b *build) unpackArchive(ctx context.Context, name string) (a *containerima
 // addContainerImages adds the container images and their index: those of the
 // board unpacked, the user's as they are.
 func (b *build) addContainerImages(root *tree.Tree) error {
-	if len(b.images) == 0 {
+	if len(b.images)+len(b.users) == 0 {
 		return nil
 	}
 	index := &b.carried
-	for _, a := range b.archives {
+	for _, a := range b.users {
 		index.Packed = append(index.Packed, a.Images...)
 		if err := a.Place(root); err != nil {
 			return err

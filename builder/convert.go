@@ -15,34 +15,42 @@ import (
 // Formats are the forms a disk image can be written in.
 var Formats = []string{"img", "img.zst", "img.xz", "qcow2"}
 
-// convert returns the disk image in another format.
-func (b *build) convert(ctx context.Context, format string) (artifact, error) {
+// convert returns the disk image in a format, and whether the cache had it.
+func (b *build) convert(ctx context.Context, format string) (made artifact, hit bool, err error) {
 	if format == "img" {
-		return b.disk.file(ctx)
+		made, err := b.disk.file(ctx)
+		return made, false, err
 	}
 	by, err := converter(ctx, format)
 	if err != nil {
-		return artifact{}, err
+		return artifact{}, false, err
 	}
 	key := cache.NewKey("disk."+format, 2).Add("disk", b.disk.key).Add("by", by)
-	dir, _, err := b.cache.Step(ctx, "format", key, func(dir string) error {
-		path := filepath.Join(dir, "disk."+format)
-		from, err := b.disk.file(ctx)
-		if err != nil {
-			return err
+	dir, hit, err := b.cache.Step(ctx, "format", key, func(dir string) error {
+		from := b.disk.path
+		if !b.disk.made { // nor does anybody want it where the release goes, perhaps
+			from = filepath.Join(dir, "disk")
+			if err := b.disk.write(ctx, from); err != nil {
+				return err
+			}
+			defer os.Remove(from)
 		}
-		switch format {
-		case "img.zst":
-			return compressZstd(ctx, path, from.Path)
-		case "img.xz":
-			return create(path, func(w io.Writer) error {
-				return hosttool.Run(ctx, w, "xz", "--threads=2", "-6", "--stdout", from.Path)
-			})
-		default:
-			return hosttool.Run(ctx, nil, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", from.Path, path)
-		}
+		return convertDisk(ctx, from, filepath.Join(dir, "disk."+format), format)
 	})
-	return artifact{Path: filepath.Join(dir, "disk."+format), Key: key.String()}, err
+	return artifact{Path: filepath.Join(dir, "disk."+format), Key: key.String()}, hit, err
+}
+
+// convertDisk writes a disk image in a format.
+func convertDisk(ctx context.Context, from, to, format string) error {
+	switch format {
+	case "img.zst":
+		return compressZstd(ctx, to, from)
+	case "img.xz":
+		return create(to, func(w io.Writer) error {
+			return hosttool.Run(ctx, w, "xz", "--threads=2", "-6", "--stdout", from)
+		})
+	}
+	return hosttool.Run(ctx, nil, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1", from, to)
 }
 
 // converter identifies what makes a format: its bytes change with it.

@@ -42,7 +42,7 @@ func imageFile(t *testing.T, b *build) string {
 func TestEveryFormatHoldsTheSameDisk(t *testing.T) {
 	for _, format := range Formats {
 		b := imaged(t)
-		made, err := b.convert(t.Context(), format)
+		made, _, err := b.convert(t.Context(), format)
 		if err != nil {
 			t.Errorf("%s: %v", format, err)
 			continue
@@ -61,7 +61,7 @@ func TestEveryFormatHoldsTheSameDisk(t *testing.T) {
 		if got, err := os.ReadFile(back); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s holds another disk, %v", format, err)
 		}
-		if again, err := imaged(t).convert(t.Context(), format); err != nil || again.Key != made.Key {
+		if again, _, err := imaged(t).convert(t.Context(), format); err != nil || again.Key != made.Key {
 			t.Errorf("%s: another key for the same disk, %v", format, err)
 		} else if format != "img" && !sameBytes(t, again.Path, made.Path) {
 			t.Errorf("%s: other bytes for the same disk", format)
@@ -100,7 +100,7 @@ func TestCompressingCanBeInterrupted(t *testing.T) {
 
 func TestAnotherConverterIsAnotherKey(t *testing.T) {
 	b := imaged(t)
-	before, err := b.convert(t.Context(), "img.xz")
+	before, _, err := b.convert(t.Context(), "img.xz")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestAnotherConverterIsAnotherKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	if after, err := b.convert(t.Context(), "img.xz"); err != nil || after.Key == before.Key {
+	if after, _, err := b.convert(t.Context(), "img.xz"); err != nil || after.Key == before.Key {
 		t.Errorf("the same key for what another xz makes, %v", err)
 	}
 }

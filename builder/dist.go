@@ -109,7 +109,7 @@ func Dist(ctx context.Context, o DistOptions, p *progress.Progress) (*Distributi
 		return nil, err
 	}
 	unlock()
-	d.tidyCache(ctx)
+	d.tidyCache()
 	return result, nil
 }
 

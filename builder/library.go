@@ -1,9 +1,14 @@
 package builder
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
+	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 )
 
 // Modules whose code makes bytes of artifacts. A step whose own code changes
@@ -13,6 +18,8 @@ const (
 	libraryZstd = "github.com/klauspost/compress"
 	libraryCpio = "github.com/u-root/u-root"
 	libraryGPT  = "github.com/diskfs/go-diskfs"
+	// Of archives without manifests, these make them.
+	libraryImages = "github.com/containerd/containerd/v2"
 )
 
 // libraries returns the versions of modules in this program, for the key of a
@@ -45,3 +52,21 @@ func versionsOf(deps []*debug.Module, paths []string) (string, error) {
 	}
 	return strings.Join(versions, "\n"), nil
 }
+
+// ownProgram is the digest of this program, for what is made anew by each build
+// while something is known of it from an earlier one: a program that makes other
+// bytes must not take its word.
+var ownProgram = sync.OnceValues(func() (string, error) {
+	name, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	sum := sha256.New()
+	_, err = io.Copy(sum, file)
+	return hex.EncodeToString(sum.Sum(nil)), err
+})

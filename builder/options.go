@@ -19,7 +19,7 @@ type Options struct {
 	Config   string   // node config to put on partition boot; none if empty
 	Overlays []string // besides those of the board
 	Without  []string // overlays of the board that are left out
-	Images   []string // archives of container images, or folders that are OCI image layouts
+	Archives []string // of container images, or folders that are OCI image layouts
 	Output   string   // folder for the release's files
 	Formats  []string // of the disk image, from Formats; "img" if empty
 	Release  bool     // compress the root as small as it gets, for publishing

@@ -66,7 +66,7 @@ func (b *build) plan(ctx context.Context, shown *progress.Step) error {
 
 // planImages reads the container images that the board names.
 func (b *build) planImages() error {
-	if len(b.Options.Images) > 0 && len(b.board.Images) == 0 {
+	if len(b.Archives) > 0 && len(b.board.Images) == 0 {
 		return errors.New("the image is to have container images and nothing that runs them: build with the cluster, or without --images")
 	}
 	for _, name := range b.board.Images {

@@ -209,9 +209,10 @@ func (b *build) manifest(ctx context.Context) (*release.Manifest, error) {
 	return m, json.Unmarshal(text, &m.Packages)
 }
 
-// digest returns the SHA-256 of an artifact, whose bytes name has. It is a step of its own: reading
-// a disk image takes longer than all else in a build where nothing changed. Its
-// name has the artifact's ending: steps of one name wait for each other.
+// digest returns the SHA-256 of an artifact, whose bytes are in the file name. It
+// is a step of its own: reading a disk image takes longer than all else in a build
+// where nothing changed. The step has the artifact's ending: those of one name
+// wait for each other.
 func (b *build) digest(ctx context.Context, a artifact, name string) (release.Digest, error) {
 	dir, _, err := b.cache.Step(ctx, "sha256"+filepath.Ext(a.Path), cache.NewKey("sha256", 1).Add(filepath.Base(a.Path), a.Key), func(dir string) error {
 		sum, err := disk.Digest(ctx, name)

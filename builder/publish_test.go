@@ -23,7 +23,8 @@ func manifest(t *testing.T) *release.Manifest {
 		Packages: []release.Package{{Name: "libc6", Version: "2.41-12", Architecture: "amd64",
 			Filename: "pool/main/g/glibc/libc6_2.41-12_amd64.deb", Size: 1, SHA256: release.Digest{1}}},
 		Modules: []release.Module{{Path: "golang.org/x/sys", Version: "v0.50.0", Sum: "h1:x"}},
-		Images:  []release.Image{{Reference: "docker.io/library/shop:v1", SHA256: release.Digest{1}}, {Reference: "docker.io/library/shop:v2", SHA256: release.Digest{2}}},
+		Images: []release.Image{{Reference: "docker.io/library/shop:v1", SHA256: release.Digest{1}}, {Reference: "docker.io/library/shop:v2", SHA256: release.Digest{2}},
+			{Reference: "docker.io/library/shop-v2:x", SHA256: release.Digest{3}}, {Reference: "docker.io/library/shop_v2:x", SHA256: release.Digest{4}}},
 	}
 }
 
@@ -37,7 +38,13 @@ func TestBillOfMaterialsNamesPackagesModulesAndImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := map[string]string{}
+	identifiers := map[string]bool{}
 	for _, p := range doc.Packages {
+		id := string(p.PackageSPDXIdentifier)
+		if identifiers[id] {
+			t.Errorf("identifier %s is there twice", id)
+		}
+		identifiers[id] = true
 		found[p.PackageName] = p.PackageVersion
 	}
 	for name, version := range map[string]string{"skerry": "1.2.0", "libc6": "2.41-12", "golang.org/x/sys": "v0.50.0", "docker.io/library/shop:v1": "v1", "docker.io/library/shop:v2": "v2"} {

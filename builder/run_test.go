@@ -38,7 +38,7 @@ func TestImageThatCannotBeTheDiskIsRefused(t *testing.T) {
 	image := imageFile(t, b) // 3 MiB
 	target := filepath.Join(t.TempDir(), "disk")
 	for format, advice := range map[string]string{"img.zst": "zstd -d ", "img.xz": "xz -d -k ", "qcow2": "qemu-img convert "} {
-		made, err := b.convert(t.Context(), format)
+		made, _, err := b.convert(t.Context(), format)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -40,8 +40,9 @@ func sbom(m *release.Manifest) ([]byte, error) {
 	}
 	doc.Packages = append(doc.Packages, root)
 	doc.Relationships = append(doc.Relationships, relate("DOCUMENT", "DESCRIBES", "skerry"))
-	add := func(kind, name, version, purl string, sums []common.Checksum) {
-		element := common.ElementID(spdxID(kind + "-" + name))
+	// What tells names apart that are one when they are identifiers is part of id.
+	add := func(id, name, version, purl string, sums []common.Checksum) {
+		element := common.ElementID(spdxID(id))
 		doc.Packages = append(doc.Packages, &v2_3.Package{
 			PackageName: name, PackageSPDXIdentifier: element, PackageVersion: version,
 			PackageDownloadLocation: "NOASSERTION", PackageLicenseConcluded: "NOASSERTION",
@@ -53,11 +54,11 @@ func sbom(m *release.Manifest) ([]byte, error) {
 		doc.Relationships = append(doc.Relationships, relate("skerry", "CONTAINS", element))
 	}
 	for _, p := range m.Packages {
-		add("deb", p.Name, p.Version, fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", p.Name, p.Version, p.Architecture),
+		add("deb-"+p.Name, p.Name, p.Version, fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", p.Name, p.Version, p.Architecture),
 			[]common.Checksum{{Algorithm: common.SHA256, Value: p.SHA256.String()}})
 	}
 	for _, module := range m.Modules {
-		add("go", module.Path, module.Version, fmt.Sprintf("pkg:golang/%s@%s", module.Path, module.Version), nil)
+		add("go-"+module.Path, module.Path, module.Version, fmt.Sprintf("pkg:golang/%s@%s", module.Path, module.Version), nil)
 	}
 	for _, image := range m.Images {
 		named, err := reference.ParseNormalizedNamed(image.Reference)
@@ -70,7 +71,7 @@ func sbom(m *release.Manifest) ([]byte, error) {
 		}
 		// purl-spec, type oci.
 		purl := fmt.Sprintf("pkg:oci/%s@sha256%%3A%s?repository_url=%s&tag=%s", path.Base(named.Name()), image.SHA256, url.QueryEscape(named.Name()), tag)
-		add("oci", image.Reference, tag, purl, nil)
+		add("oci-"+image.Reference+"-"+image.SHA256.String()[:12], image.Reference, tag, purl, nil)
 	}
 	var out bytes.Buffer
 	if err := spdxjson.Write(doc, &out, spdxjson.Indent("  ")); err != nil {

@@ -1,15 +1,16 @@
 // Package imageseed is how a node carries container images in its read-only
-// root: unpacked, once, and ready to run without being imported.
+// root: Skerry's own unpacked, once, and ready to run without being imported;
+// those of users as they came.
 //
 //	FOLDER/index.json           references, manifests and configs of the images
 //	FOLDER/SHA256/rootfs/…      the files of the layer with this digest
 //	FOLDER/blobs/SHA256         a blob of packed images
 //
-// Every image but the packed ones (Packed) has one layer, an uncompressed tar archive (OCI image
-// specification v1.1, layer.md) of which only the files are stored: the archive
-// is the same bytes whenever it is made of them (Layer), so its digest is known
-// and its bytes are there for whoever asks. Files belong to root and have time
-// 0.
+// An image of Skerry's (Image) has one layer, an uncompressed tar archive (OCI
+// image specification v1.1, layer.md) of which only the files are stored: the
+// archive is the same bytes whenever it is made of them (Layer), so its digest is
+// known and its bytes are there for whoever asks. Files belong to root and have
+// time 0. Packed says how the others are stored.
 //
 // The builder composes images and writes the folder; a node opens it (Open) and
 // shows it to containerd (package imageseed/node). That the files are those of

@@ -16,8 +16,8 @@ const maxBlobs = 512
 
 // Packed is a container image that somebody else made. Its blobs are stored as
 // they are, layers compressed as they came: only so does it keep the digests by
-// which it is known elsewhere, and files of other owners. A node unpacks it when
-// the first container is made of it.
+// which it is known elsewhere, and files of other owners. A node unpacks it to its
+// data.
 type Packed struct {
 	Reference string `json:"reference"` // as in docker.io/library/nginx:1.29
 	// Target is the manifest, or the index that it was chosen from.
@@ -49,6 +49,21 @@ func (p *Packed) ByDigest() string {
 func (p *Packed) Size() (bytes int64) {
 	for _, b := range p.Blobs {
 		bytes += b.Size
+	}
+	return bytes
+}
+
+// PackedBytes returns how many bytes the blobs of all packed images have. Images
+// can have blobs in common.
+func (x *Index) PackedBytes() (bytes int64) {
+	known := map[digest.Digest]bool{}
+	for _, image := range x.Packed {
+		for _, b := range image.Blobs {
+			if !known[b.Digest] {
+				known[b.Digest] = true
+				bytes += b.Size
+			}
+		}
 	}
 	return bytes
 }

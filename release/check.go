@@ -73,7 +73,7 @@ func object(data []byte, decoder *json.Decoder, depth int) error {
 var known = func() map[string]string {
 	names := map[string]string{}
 	for _, name := range strings.Fields(`format version board architecture commit time kernel verity overlays artifacts
-		packages modules tools name kind size sha256 source sourceVersion filename path sum`) {
+		packages modules images reference tools name kind size sha256 source sourceVersion filename path sum`) {
 		names[strings.ToLower(name)] = name
 	}
 	return names
@@ -199,13 +199,18 @@ func (m *Manifest) checkSources() error {
 			return err
 		}
 	}
+	images := map[string]bool{}
 	for i, image := range m.Images {
 		if err := checkText(fmt.Sprintf("images[%d].reference", i), image.Reference); err != nil {
 			return err
 		}
-		if image.SHA256 == (Digest{}) {
+		switch {
+		case image.SHA256 == Digest{}:
 			return fmt.Errorf("images[%d]: %s has no digest", i, image.Reference)
+		case images[image.Reference]:
+			return fmt.Errorf("images[%d]: %q is there twice", i, image.Reference)
 		}
+		images[image.Reference] = true
 	}
 	for i, tool := range m.Tools {
 		if err := errors.Join(checkText(fmt.Sprintf("tools[%d].name", i), tool.Name), checkText(fmt.Sprintf("tools[%d].version", i), tool.Version)); err != nil {

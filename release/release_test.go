@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -43,6 +44,20 @@ func encode(t *testing.T, m *release.Manifest) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+func TestEveryMemberHasOneSpelling(t *testing.T) {
+	text := string(encode(t, manifest()))
+	members := regexp.MustCompile(`"([a-zA-Z0-9]+)":`).FindAllStringSubmatch(text, -1)
+	if len(members) < 20 {
+		t.Fatalf("%d members", len(members))
+	}
+	for _, m := range members {
+		changed := strings.Replace(text, m[0], `"`+strings.ToUpper(m[1][:1])+m[1][1:]+`":`, 1)
+		if _, err := release.ParseManifest("x", []byte(changed)); err == nil || !strings.Contains(err.Error(), "it is written") {
+			t.Errorf("%s in another spelling: %v", m[1], err)
+		}
+	}
 }
 
 func TestTheManifestOfABuildIsAlwaysTheSameBytes(t *testing.T) {
@@ -114,6 +129,8 @@ func TestWrongManifestsAreRefused(t *testing.T) {
 		{good, "{\"x\":" + strings.Repeat("[", 1000), "nested too deeply"},
 		{`"board": "x86_64"`, `"board": "x86_64", "board": "arm64"`, `line 4: member "board" is given twice`},
 		{`"board": "x86_64"`, `"Board": "x86_64"`, `member "Board": it is written "board"`},
+		{`"skerry.dev/pause:v1"`, `"docker.io/library/shop:v1"`, `"docker.io/library/shop:v1" is there twice`},
+		{`"skerry.dev/pause:v1"`, `""`, "images[1].reference is missing"},
 		{`"size": 1`, `"ſize": 1`, "other letters than ASCII"},
 		{`"size": 1`, `"size": "1"`, "cannot unmarshal"},
 		{`"size": 1`, `"size": 1.5`, "cannot unmarshal"},

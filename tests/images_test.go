@@ -10,10 +10,8 @@ package tests
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -26,13 +24,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/image-spec/specs-go"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"github.com/skerry-os/skerry/builder"
 	"github.com/skerry-os/skerry/builder/board"
+	"github.com/skerry-os/skerry/builder/containerimage/layouttest"
 	"github.com/skerry-os/skerry/builder/qemu"
-	"github.com/skerry-os/skerry/imageseed"
 	"github.com/skerry-os/skerry/release"
 	"github.com/skerry-os/skerry/tests/machine"
 )
@@ -200,35 +195,7 @@ func writeLayout(dir, name, architecture string) error {
 	if err != nil {
 		return err
 	}
-	entries := []imageseed.Entry{{Path: "program", Mode: 0o755, Size: int64(len(contents)),
-		Open: func() (imageseed.Contents, error) { return os.Open(program) }}}
-	made, err := imageseed.Compose(name, architecture, ocispec.ImageConfig{Entrypoint: []string{"/program"}}, entries)
-	if err != nil {
-		return err
-	}
-	layer, err := imageseed.NewLayer(entries)
-	if err != nil {
-		return err
-	}
-	archive, err := io.ReadAll(io.NewSectionReader(layer, 0, layer.Size()))
-	if err != nil {
-		return err
-	}
-	desc := made.Descriptor()
-	desc.Annotations = map[string]string{ocispec.AnnotationRefName: name}
-	index, err := json.Marshal(ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []ocispec.Descriptor{desc}})
-	if err != nil {
-		return err
-	}
-	blobs := filepath.Join(dir, "blobs", "sha256")
-	return errors.Join(
-		os.MkdirAll(blobs, 0o755),
-		os.WriteFile(filepath.Join(dir, ocispec.ImageLayoutFile), []byte(`{"imageLayoutVersion": "1.0.0"}`), 0o644),
-		os.WriteFile(filepath.Join(dir, ocispec.ImageIndexFile), index, 0o644),
-		os.WriteFile(filepath.Join(blobs, made.ManifestDigest().Encoded()), []byte(made.Manifest), 0o644),
-		os.WriteFile(filepath.Join(blobs, made.ConfigDigest().Encoded()), []byte(made.Config), 0o644),
-		os.WriteFile(filepath.Join(blobs, made.Layer.Digest.Encoded()), archive, 0o644),
-	)
+	return layouttest.Write(dir, name, architecture, contents)
 }
 
 // build builds a board's image into a folder of a name.

@@ -162,6 +162,63 @@ func TestPruneKeepsWhatWasUsedLast(t *testing.T) {
 	}
 }
 
+func TestLeftoversOfKilledBuildsGoFirst(t *testing.T) {
+	c := open(t)
+	result, _, err := c.Step(t.Context(), "root", NewKey("root", 1), func(dir string) error { return write(dir, "x") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := filepath.Join(c.Dir(), Steps)
+	leftovers := []string{filepath.Join(steps, ".new-root-123"), filepath.Join(steps, ".old-"+filepath.Base(result))}
+	for _, dir := range leftovers {
+		if err := errors.Join(os.Mkdir(dir, 0o755), write(dir, strings.Repeat("x", 1<<20))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// With room for the result alone: they take none of it.
+	removed, err := c.Prune(t.Context(), time.Now(), Keep{Age: time.Hour, Bytes: 1 << 19}, Steps)
+	if removed.Entries != 2 || err != nil || exists(leftovers[0]) || exists(leftovers[1]) || !exists(result) {
+		t.Errorf("pruned %+v, %v", removed, err)
+	}
+	// A result of that name can go though something is where it would be moved to.
+	if err := os.Mkdir(leftovers[1], 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := c.Prune(t.Context(), time.Now(), Keep{}, Steps); removed.Entries != 2 || err != nil || exists(result) {
+		t.Errorf("pruned %+v, %v", removed, err)
+	}
+}
+
+func TestBuildsPruneNowAndThen(t *testing.T) {
+	c := open(t)
+	add := func() string {
+		t.Helper()
+		dir, _, err := c.Step(t.Context(), "root", NewKey("root", 1), func(dir string) error { return write(dir, "x") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	result := add()
+	release, err := c.Use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.PruneNowAndThen(t.Context(), time.Now(), Keep{}, Steps); !errors.Is(err, ErrInUse) || !exists(result) {
+		t.Fatalf("in use: %v", err)
+	}
+	release()
+	for i, want := range []bool{false, true} {
+		result = add()
+		if _, err := c.PruneNowAndThen(t.Context(), time.Now(), Keep{}, Steps); err != nil || exists(result) != want {
+			t.Errorf("time %d: the result is there: %v, %v", i+1, !want, err)
+		}
+	}
+	if _, err := c.PruneNowAndThen(t.Context(), time.Now().Add(2*nowAndThen), Keep{}, Steps); err != nil || exists(result) {
+		t.Errorf("later: the result is there, %v", err)
+	}
+}
+
 func TestNothingIsRemovedWhileABuildUsesTheCache(t *testing.T) {
 	c := open(t)
 	result, _, err := c.Step(t.Context(), "root", NewKey("root", 1), func(dir string) error { return write(dir, "x") })

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -52,18 +53,22 @@ func (l *layout) json(mediaType string, document any) ocispec.Descriptor {
 	return l.blob(mediaType, text)
 }
 
-// image adds the blobs of an image with two layers, one of them its own.
-func (l *layout) image(platform ocispec.Platform) ocispec.Descriptor {
+// image adds the blobs of an image with two layers, one of them its own. Changes
+// are made before the manifest is.
+func (l *layout) image(platform ocispec.Platform, changes ...func(*ocispec.Manifest, *ocispec.Image)) ocispec.Descriptor {
 	l.t.Helper()
-	layers := []ocispec.Descriptor{
-		l.blob(ocispec.MediaTypeImageLayerGzip, layerOf(l.t, "etc/common", "for all")),
-		l.blob(ocispec.MediaTypeImageLayerGzip, layerOf(l.t, "program", "of "+platform.Architecture)),
+	config := ocispec.Image{Platform: platform, RootFS: ocispec.RootFS{Type: "layers"}}
+	manifest := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
+	manifest.Config.MediaType = ocispec.MediaTypeImageConfig
+	for _, files := range []map[string][]byte{{"etc/common": []byte("for all")}, {"program": []byte("of " + platform.Architecture)}} {
+		layer := tarOf(l.t, files)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.FromBytes(layer))
+		manifest.Layers = append(manifest.Layers, l.blob(ocispec.MediaTypeImageLayerGzip, compressed(l.t, layer)))
 	}
-	config := ocispec.Image{Platform: platform, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layers[0].Digest, layers[1].Digest}}}
-	manifest := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-		Config: l.json(ocispec.MediaTypeImageConfig, config), Layers: layers,
+	for _, change := range changes {
+		change(&manifest, &config)
 	}
+	manifest.Config = l.json(manifest.Config.MediaType, config)
 	return l.json(ocispec.MediaTypeImageManifest, manifest)
 }
 
@@ -111,10 +116,6 @@ func tarOf(t *testing.T, files map[string][]byte) []byte {
 		t.Fatal(err)
 	}
 	return out.Bytes()
-}
-
-func layerOf(t *testing.T, name, contents string) []byte {
-	return compressed(t, tarOf(t, map[string][]byte{name: []byte(contents)}))
 }
 
 func compressed(t *testing.T, contents []byte) []byte {
@@ -266,7 +267,7 @@ func TestArchivesThatHelpNoNodeAreRefused(t *testing.T) {
 			return l.tar()
 		},
 		// Such a processor may run it, and the node's root is not made for it.
-		"is for linux/arm/v7, and": func(l *layout) string {
+		"is for linux/arm, and": func(l *layout) string {
 			l.name(l.image(ocispec.Platform{OS: "linux", Architecture: "arm", Variant: "v7"}), images.AnnotationImageName, name)
 			return l.tar()
 		},
@@ -285,7 +286,7 @@ func TestArchivesThatHelpNoNodeAreRefused(t *testing.T) {
 		},
 		"lacks a part of it": func(l *layout) string {
 			l.name(l.image(arm64), images.AnnotationImageName, name)
-			delete(l.files, "blobs/sha256/"+digest.FromBytes(layerOf(l.t, "program", "of arm64")).Encoded())
+			delete(l.files, "blobs/sha256/"+digest.FromBytes(compressed(l.t, tarOf(l.t, map[string][]byte{"program": []byte("of arm64")}))).Encoded())
 			return l.tar()
 		},
 		"bytes, and 5 are named": func(l *layout) string {
@@ -298,14 +299,54 @@ func TestArchivesThatHelpNoNodeAreRefused(t *testing.T) {
 			l.name(l.blob("text/plain", []byte("x")), images.AnnotationImageName, name)
 			return l.tar()
 		},
-		"which a node cannot unpack": func(l *layout) string {
-			layer := l.blob("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", layerOf(l.t, "x", "x"))
-			l.name(l.json(ocispec.MediaTypeImageManifest, ocispec.Manifest{
-				Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-				Config: l.json(ocispec.MediaTypeImageConfig, ocispec.Image{Platform: arm64}), Layers: []ocispec.Descriptor{layer},
+		"tar+gzip+encrypted\", which a node cannot unpack": func(l *layout) string {
+			l.name(l.image(arm64, func(m *ocispec.Manifest, _ *ocispec.Image) { m.Layers[0].MediaType += "+encrypted" }), images.AnnotationImageName, name)
+			return l.tar()
+		},
+		"this is no image that can be run": func(l *layout) string {
+			l.name(l.image(arm64, func(m *ocispec.Manifest, _ *ocispec.Image) {
+				m.Config.MediaType = "application/vnd.cncf.helm.config.v1+json"
 			}), images.AnnotationImageName, name)
 			return l.tar()
 		},
+		"its config names 1 layers, and its manifest 2": func(l *layout) string {
+			l.name(l.image(arm64, func(_ *ocispec.Manifest, c *ocispec.Image) { c.RootFS.DiffIDs = c.RootFS.DiffIDs[:1] }), images.AnnotationImageName, name)
+			return l.tar()
+		},
+		"a file is damaged": func(l *layout) string {
+			l.name(l.image(arm64, func(_ *ocispec.Manifest, c *ocispec.Image) { c.RootFS.DiffIDs[1] = c.RootFS.DiffIDs[0] }), images.AnnotationImageName, name)
+			return l.tar()
+		},
+		"sha256:… belongs here": func(l *layout) string {
+			l.name(l.image(arm64, func(m *ocispec.Manifest, _ *ocispec.Image) {
+				m.Layers[0].Digest = digest.Digest("sha512:" + strings.Repeat("0", 128))
+			}), images.AnnotationImageName, name)
+			return l.tar()
+		},
+		// A node would look at no other.
+		"is for linux/amd64, and a node": func(l *layout) string {
+			liar, ours := l.image(amd64), l.image(arm64)
+			liar.Platform, ours.Platform = &arm64, &arm64
+			l.name(l.json(ocispec.MediaTypeImageIndex, ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []ocispec.Descriptor{liar, ours}}),
+				images.AnnotationImageName, name)
+			return l.tar()
+		},
+		"is for linux/aarch64, and a node": func(l *layout) string {
+			l.name(l.image(ocispec.Platform{OS: "linux", Architecture: "aarch64"}), images.AnnotationImageName, name)
+			return l.tar()
+		},
+		"an index and a manifest at once": func(l *layout) string {
+			l.name(l.json(ocispec.MediaTypeImageManifest, map[string]any{"schemaVersion": 2, "manifests": []string{}}), images.AnnotationImageName, name)
+			return l.tar()
+		},
+		"decompress it first": func(l *layout) string {
+			file := filepath.Join(l.t.TempDir(), "archive.tar.xz")
+			if err := os.WriteFile(file, []byte("\xfd7zXZ\x00\x00\x04"), 0o644); err != nil {
+				l.t.Fatal(err)
+			}
+			return file
+		},
+		"neither a file nor a folder": func(*layout) string { return os.DevNull },
 		"indexes lead to its manifest": func(l *layout) string {
 			desc := l.image(arm64)
 			for range maxIndexes + 1 {
@@ -322,7 +363,7 @@ func TestArchivesThatHelpNoNodeAreRefused(t *testing.T) {
 		"unexpected EOF": func(l *layout) string {
 			l.name(l.image(arm64), images.AnnotationImageName, name)
 			whole := l.tar()
-			if err := os.Truncate(whole, 700); err != nil {
+			if err := os.Truncate(whole, 512+5); err != nil {
 				l.t.Fatal(err)
 			}
 			return whole
@@ -335,9 +376,38 @@ func TestArchivesThatHelpNoNodeAreRefused(t *testing.T) {
 			t.Errorf("%s: got %v", want, err)
 		}
 	}
-	if _, err := Digest(filepath.Join(t.TempDir(), "none.tar")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Digest(t.Context(), filepath.Join(t.TempDir(), "none.tar")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
+}
+
+func TestWhatIsDecompressedIsBounded(t *testing.T) {
+	r := &bounded{io.NopCloser(strings.NewReader("four")), 3}
+	if text, err := io.ReadAll(r); err == nil || len(text) > 3 {
+		t.Errorf("got %q, %v", text, err)
+	}
+	r = &bounded{io.NopCloser(strings.NewReader("four")), 4}
+	if text, err := io.ReadAll(r); err != nil || string(text) != "four" {
+		t.Errorf("got %q, %v", text, err)
+	}
+}
+
+// What cannot be read is an error, whatever it is.
+func FuzzUnpack(f *testing.F) {
+	f.Add([]byte("\x28\xb5\x2f\xfd"))
+	f.Add([]byte("\x1f\x8b"))
+	f.Add(make([]byte, 1024))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, contents []byte) {
+		name := filepath.Join(dir, "archive")
+		if err := os.WriteFile(name, contents, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		a, err := Unpack(t.Context(), name, t.TempDir(), "arm64")
+		if err == nil && len(a.Images) == 0 {
+			t.Error("nothing is no error")
+		}
+	})
 }
 
 func TestACancelledUnpackingStops(t *testing.T) {
@@ -383,7 +453,7 @@ func TestDamagedBlobsInARootAreFound(t *testing.T) {
 		if all := fmt.Sprint(found); !strings.Contains(all, want) || (want == "") != (found == nil) {
 			t.Errorf("%s: found %s", want, all)
 		}
-		if found, _ := findings(root, "amd64"); want == "" && (len(found) != 1 || !strings.Contains(found[0], "is for arm64, and the board is amd64")) {
+		if found, _ := findings(root, "amd64"); want == "" && (len(found) != 1 || !strings.Contains(found[0], "is for linux/arm64, and the board is linux/amd64")) {
 			t.Errorf("on another board: %q", found)
 		}
 	}

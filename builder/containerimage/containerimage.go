@@ -117,10 +117,10 @@ func Check(root *tree.Tree, architecture string, find func(file, format string, 
 				find(path.Join(folder, at), "It is not what container image %s needs: %v.", image.Reference, err)
 			}
 		}
-		if of, err := architectureOf(root, path.Join(folder, imageseed.PackedBlob(image.Config))); err != nil {
+		if of, err := platformIn(root, path.Join(folder, imageseed.PackedBlob(image.Config))); err != nil {
 			find(name, "The config of container image %s cannot be read: %v.", image.Reference, err)
-		} else if of != architecture {
-			find(name, "Container image %s is for %s, and the board is %s.", image.Reference, of, architecture)
+		} else if want := "linux/" + architecture; of != want {
+			find(name, "Container image %s is for %s, and the board is %s.", image.Reference, of, want)
 		}
 	}
 	for _, p := range root.Paths() {
@@ -133,8 +133,8 @@ func Check(root *tree.Tree, architecture string, find func(file, format string, 
 	return index
 }
 
-// architectureOf reads the config of an image.
-func architectureOf(root *tree.Tree, at string) (string, error) {
+// platformIn reads from the config of an image what it is for.
+func platformIn(root *tree.Tree, at string) (string, error) {
 	f, ok := root.Get(at)
 	if !ok {
 		return "", errors.New("it is missing")
@@ -148,7 +148,7 @@ func architectureOf(root *tree.Tree, at string) (string, error) {
 	}
 	var config ocispec.Image
 	err = json.Unmarshal(text, &config)
-	return config.Architecture, err
+	return config.OS + "/" + config.Architecture, err
 }
 
 // checkBlob compares a file with the digest by which it is known.

@@ -73,7 +73,7 @@ machine; what the mirror says is asked for again after six hours.
 	flags.BoolVar(&o.Release, "release", false, "compress the root as small as it gets; takes longer")
 	flags.StringArrayVar(&o.Overlays, "overlay", nil, "overlay to merge into the root, besides those of the board; may be repeated")
 	flags.StringArrayVar(&o.Without, "without", nil, "overlay of the board to leave out, as in --without cluster; may be repeated")
-	flags.StringArrayVar(&o.Images, "images", nil, "container images to put into the root, for nodes without a registry: an archive as of docker save, or an OCI image layout; may be repeated")
+	flags.StringArrayVar(&o.Archives, "images", nil, "container images to put into the root, for nodes without a registry: an archive as of docker save, or an OCI image layout, of which those for the board's processor are taken; may be repeated")
 	flags.StringVar(&o.Locked, "locked", "", "manifest of an earlier build: use exactly its packages")
 	folderFlags(flags, &o.Output, &o.Cache)
 	mirrorFlags(flags, &o.Mirror, &o.Refresh)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/containerd/log"
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-os/skerry/builder"
@@ -18,6 +19,10 @@ import (
 )
 
 func main() {
+	// Containerd's store warns of file systems that have no fs-verity.
+	if err := log.SetLevel("error"); err != nil {
+		panic(err) // the level is one of its own
+	}
 	os.Exit(run(os.Stdout, os.Stderr, os.Args[1:]))
 }
 

@@ -263,15 +263,20 @@ func (d *daemon) ctr(args ...string) string {
 
 func (d *daemon) apply(seed string) Changes {
 	d.t.Helper()
-	opened, err := imageseed.Open(seed)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	changes, err := Apply(d.t.Context(), d.client, opened)
+	changes, err := Apply(d.t.Context(), d.client, d.open(seed))
 	if err != nil {
 		d.fatal(err)
 	}
 	return changes
+}
+
+func (d *daemon) open(seed string) *imageseed.Seed {
+	d.t.Helper()
+	opened, err := imageseed.Open(seed)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return opened
 }
 
 func TestASeededImageRunsWithoutBeingCopied(t *testing.T) {
@@ -349,18 +354,8 @@ func bytesOf(t *testing.T, dir string) (sum int64) {
 
 func TestAPackedImageRunsAsOneThatWasPulled(t *testing.T) {
 	d := newDaemon(t)
-	// An archive as people have it, by containerd's own tool.
 	const name = "skerry.dev/pause:v1" // which pods need too
-	seedOf(t, d.path("first"), map[string]string{name: filepath.Join(d.bin, "pause")})
-	d.start(d.path("first"))
-	d.apply(d.path("first"))
-	archive := d.path("archive.tar")
-	d.ctr("images", "export", archive, name)
-	d.kill()
-	if err := os.RemoveAll(d.path("root")); err != nil {
-		t.Fatal(err)
-	}
-
+	archive := d.exported(name)
 	packed := packedSeed(t, d.path("seed"), archive)
 	d.start(d.path("seed"))
 	if got := d.apply(d.path("seed")); !slices.Equal(got.Added, []string{name}) || got.Removed != nil {
@@ -391,14 +386,113 @@ func TestAPackedImageRunsAsOneThatWasPulled(t *testing.T) {
 	}
 	d.collect()
 	d.check(3)
+	if n, err := Unpack(t.Context(), d.client, d.open(d.path("seed"))); n != 0 || err != nil {
+		t.Errorf("unpacked %d, %v", n, err)
+	}
+}
 
-	// An update that does not have it any more.
+func TestPackedImagesAreUnpackedOnce(t *testing.T) {
+	d := newDaemon(t)
+	const name = "skerry.dev/pause:v1"
+	packedSeed(t, d.path("seed"), d.exported(name))
+	d.start(d.path("seed"))
+	d.apply(d.path("seed"))
+	for _, want := range []int{1, 0} {
+		if n, err := Unpack(t.Context(), d.client, d.open(d.path("seed"))); n != want || err != nil {
+			d.fatal(fmt.Errorf("unpacked %d, want %d: %w", n, want, err))
+		}
+		d.collect()
+		d.check(3)
+	}
+}
+
+// After an update that has an image no more, nothing of it may be left that says
+// it were there: not under names that somebody gave it either.
+func TestAPackedImageThatIsGoneCanBePulledAgain(t *testing.T) {
+	d := newDaemon(t)
+	const name, alias = "skerry.dev/pause:v1", "example.com/mine:v1"
+	archive := d.exported(name)
+	packed := packedSeed(t, d.path("seed"), archive)
+	d.start(d.path("seed"))
+	d.apply(d.path("seed"))
+	// As a pull of the same image does, which finds all of it there and takes the
+	// labels away.
+	ctx := namespaces.WithNamespace(t.Context(), namespace)
+	record, err := d.client.ImageService().Get(ctx, name)
+	if err != nil {
+		d.fatal(err)
+	}
+	record.Labels = nil
+	if _, err := d.client.ImageService().Update(ctx, record); err != nil {
+		d.fatal(err)
+	}
+	d.ctr("images", "tag", name, alias)
 	d.kill()
+
 	seedOf(t, d.path("second"), map[string]string{"skerry.dev/other:v1": filepath.Join(d.bin, "pause")})
 	d.start(d.path("second"))
-	if got := d.apply(d.path("second")); len(got.Removed) != 3 || !slices.Contains(got.Removed, name) {
+	got := d.apply(d.path("second")).Removed
+	slices.Sort(got)
+	want := []string{packed.Config.String(), packed.ByDigest(), name, alias}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("removed %v\nwant %v", got, want)
+	}
+	d.collect()
+	d.ctr("images", "import", "--snapshotter", "overlayfs", archive)
+	d.ctr("run", "--detach", name, "one")
+	d.waitFor("the container", func() bool { return strings.Contains(d.ctr("tasks", "ls"), "RUNNING") })
+	d.ctr("tasks", "rm", "-f", "one")
+}
+
+func TestANameThatWasPulledSinceStaysTheRegistrys(t *testing.T) {
+	d := newDaemon(t)
+	const name = "skerry.dev/pause:v1"
+	shim := filepath.Join(d.bin, "containerd-shim-runc-v2")
+	seedOf(t, d.path("newer"), map[string]string{name: shim})
+	d.start(d.path("newer"))
+	d.apply(d.path("newer"))
+	newer := d.path("newer.tar")
+	d.ctr("images", "export", newer, name)
+	d.kill()
+	if err := os.RemoveAll(d.path("root")); err != nil {
+		t.Fatal(err)
+	}
+	seedOf(t, d.path("seed"), map[string]string{name: filepath.Join(d.bin, "pause")})
+	d.start(d.path("seed"))
+	d.apply(d.path("seed"))
+	d.ctr("images", "import", "--snapshotter", "overlayfs", newer) // to where the name leads now
+	ctx := namespaces.WithNamespace(t.Context(), namespace)
+	pulled, err := d.client.ImageService().Get(ctx, name)
+	if err != nil {
+		d.fatal(err)
+	}
+	pulled.Labels = nil
+	if _, err := d.client.ImageService().Update(ctx, pulled); err != nil {
+		d.fatal(err)
+	}
+	if got := d.apply(d.path("seed")); got.Added != nil || got.Removed != nil {
 		t.Errorf("got %+v", got)
 	}
+	if now, err := d.client.ImageService().Get(ctx, name); err != nil || now.Target.Digest != pulled.Target.Digest {
+		t.Errorf("%s is %s, and was pulled as %s, %v", name, now.Target.Digest, pulled.Target.Digest, err)
+	}
+}
+
+// exported is an archive with an image of pause, as people have it, by
+// containerd's own tool. The daemon is as new afterwards.
+func (d *daemon) exported(name string) (archive string) {
+	d.t.Helper()
+	seedOf(d.t, d.path("first"), map[string]string{name: filepath.Join(d.bin, "pause")})
+	d.start(d.path("first"))
+	d.apply(d.path("first"))
+	archive = d.path("archive.tar")
+	d.ctr("images", "export", archive, name)
+	d.kill()
+	if err := os.RemoveAll(d.path("root")); err != nil {
+		d.t.Fatal(err)
+	}
+	return archive
 }
 
 // packedSeed makes a seed of the image in an archive, as the builder does.
