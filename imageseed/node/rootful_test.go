@@ -5,6 +5,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,11 +27,13 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/skerry-os/skerry/builder/containerimage"
+	"github.com/skerry-os/skerry/builder/containerimage/layouttest"
 	"github.com/skerry-os/skerry/builder/tree"
 	"github.com/skerry-os/skerry/imageseed"
 
@@ -403,6 +406,65 @@ func TestPackedImagesAreUnpackedOnce(t *testing.T) {
 		}
 		d.collect()
 		d.check(3)
+	}
+}
+
+// Two names of one image, one of them by an index: both want its ID.
+func TestImagesOfOneConfigLiveTogether(t *testing.T) {
+	d := newDaemon(t)
+	const name, indexed = "skerry.dev/pause:v1", "skerry.dev/the-same:v1"
+	program, err := os.ReadFile(filepath.Join(d.bin, "pause"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	layout := d.path("layout")
+	if err := layouttest.Write(layout, name, runtime.GOARCH, program); err != nil {
+		t.Fatal(err)
+	}
+	top := filepath.Join(layout, ocispec.ImageIndexFile)
+	text, err := os.ReadFile(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var index ocispec.Index
+	if err := json.Unmarshal(text, &index); err != nil {
+		t.Fatal(err)
+	}
+	manifest := index.Manifests[0]
+	manifest.Annotations, manifest.Platform = nil, &ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	between, err := json.Marshal(ocispec.Index{Versioned: index.Versioned, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{manifest}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	index.Manifests = append(index.Manifests, ocispec.Descriptor{
+		MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(between), Size: int64(len(between)),
+		Annotations: map[string]string{ocispec.AnnotationRefName: indexed},
+	})
+	text, err = json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(top, text, 0o644),
+		os.WriteFile(filepath.Join(layout, "blobs", "sha256", digest.FromBytes(between).Encoded()), between, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+
+	packedSeed(t, d.path("seed"), layout)
+	d.start(d.path("seed"))
+	if got := d.apply(d.path("seed")).Added; !slices.Equal(got, []string{name, indexed}) {
+		t.Errorf("added %v", got)
+	}
+	if got := d.apply(d.path("seed")); got.Added != nil || got.Removed != nil {
+		t.Errorf("again: %+v", got)
+	}
+	d.collect()
+	if n, err := Unpack(t.Context(), d.client, d.open(d.path("seed"))); n != 1 || err != nil {
+		d.fatal(fmt.Errorf("unpacked %d: %w", n, err))
+	}
+	d.collect()
+	d.check(5)
+	if err := d.container(indexed, filepath.Base(d.dir)); err != nil {
+		d.fatal(err)
 	}
 }
 
