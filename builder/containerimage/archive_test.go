@@ -29,12 +29,12 @@ import (
 
 // layout is an OCI image layout that is being made.
 type layout struct {
-	t     *testing.T
+	t     testing.TB
 	files map[string][]byte
 	index ocispec.Index
 }
 
-func newLayout(t *testing.T) *layout {
+func newLayout(t testing.TB) *layout {
 	return &layout{t, map[string][]byte{ocispec.ImageLayoutFile: []byte(`{"imageLayoutVersion": "1.0.0"}`)}, ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}}}
 }
 
@@ -91,7 +91,7 @@ func (l *layout) complete() map[string][]byte {
 // tar returns the layout as an archive.
 func (l *layout) tar() string { return archiveOf(l.t, l.complete()) }
 
-func archiveOf(t *testing.T, files map[string][]byte) string {
+func archiveOf(t testing.TB, files map[string][]byte) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "archive.tar")
 	if err := os.WriteFile(name, tarOf(t, files), 0o644); err != nil {
@@ -100,7 +100,7 @@ func archiveOf(t *testing.T, files map[string][]byte) string {
 	return name
 }
 
-func tarOf(t *testing.T, files map[string][]byte) []byte {
+func tarOf(t testing.TB, files map[string][]byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
@@ -118,7 +118,7 @@ func tarOf(t *testing.T, files map[string][]byte) []byte {
 	return out.Bytes()
 }
 
-func compressed(t *testing.T, contents []byte) []byte {
+func compressed(t testing.TB, contents []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
@@ -397,6 +397,9 @@ func FuzzUnpack(f *testing.F) {
 	f.Add([]byte("\x28\xb5\x2f\xfd"))
 	f.Add([]byte("\x1f\x8b"))
 	f.Add(make([]byte, 1024))
+	l := newLayout(f)
+	l.name(l.image(arm64), images.AnnotationImageName, "docker.io/library/shop:v1")
+	f.Add(tarOf(f, l.complete()))
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, contents []byte) {
 		name := filepath.Join(dir, "archive")
