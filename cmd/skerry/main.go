@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/skerry-os/skerry/cluster/batteries"
+
+	_ "github.com/skerry-os/skerry/cmd/skerry/kubectltext"
 )
 
 func main() {
