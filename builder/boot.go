@@ -195,7 +195,7 @@ func (b *build) makeDisk(ctx context.Context, shown *progress.Step) error {
 	if err != nil {
 		return err
 	}
-	own, err := ownProgram()
+	own, err := ownProgram(ctx)
 	if err != nil {
 		return err
 	}

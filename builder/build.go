@@ -105,16 +105,13 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 	if b.Output == "" {
 		b.Output = "."
 	}
-	release, err := b.openCache(ctx)
+	closeCache, err := b.openCache(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		release()
-		b.tidyCache() // of a build that failed, too
-	}()
-	// The plan says which programs there are to compile.
-	// What is wrong with files of the user's is said before anything takes long.
+	defer closeCache()
+	// The plan says which programs there are to compile; what is wrong with files of
+	// the user's is said before anything takes long.
 	if err := p.Run(ctx, append([]progress.Task{{Name: "plan", Run: b.plan}}, b.archiveTasks()...)); err != nil {
 		return nil, err
 	}
@@ -147,8 +144,9 @@ func Build(ctx context.Context, o Options, p *progress.Progress) (*Result, error
 	return result, nil
 }
 
-// openCache opens the cache and holds it until release is called.
-func (b *build) openCache(ctx context.Context) (release func(), err error) {
+// openCache opens the cache and holds it until closeCache is called, which tidies
+// it: after a build that failed, too.
+func (b *build) openCache(ctx context.Context) (closeCache func(), err error) {
 	dir, err := cacheDir(b.Cache)
 	if err != nil {
 		return nil, err
@@ -156,13 +154,23 @@ func (b *build) openCache(ctx context.Context) (release func(), err error) {
 	if b.cache, err = cache.Open(dir); err != nil {
 		return nil, err
 	}
-	return b.cache.Use(ctx)
+	release, err := b.cache.Use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		release()
+		b.tidyCache(ctx)
+	}, nil
 }
 
 // tidyCache removes results that no build has used for long, and of the others
 // those used first where they take more room than is due to them.
-func (b *build) tidyCache() {
-	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
+func (b *build) tidyCache(ctx context.Context) {
+	if ctx.Err() != nil {
+		return // nobody waits for that
+	}
+	ctx, cancel := context.WithTimeout(ctx, tidyTime)
 	defer cancel()
 	if _, err := b.cache.PruneNowAndThen(ctx, time.Now(), keep, cache.Steps); err != nil && !errors.Is(err, cache.ErrInUse) {
 		b.progress.Warn("the cache could not be tidied: %v", err)

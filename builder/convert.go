@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/skerry-os/skerry/builder/cache"
+	"github.com/skerry-os/skerry/builder/ctxio"
 	"github.com/skerry-os/skerry/builder/hosttool"
 )
 
@@ -77,23 +78,9 @@ func compressZstd(ctx context.Context, to, from string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := io.Copy(z, contextReader{ctx, in}); err != nil {
+		if _, err := io.Copy(z, ctxio.Reader(ctx, in)); err != nil {
 			return err
 		}
 		return z.Close()
 	})
-}
-
-// contextReader fails once its context has ended, so that what copies from it
-// can be interrupted.
-type contextReader struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
 }

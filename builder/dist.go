@@ -79,11 +79,11 @@ func Dist(ctx context.Context, o DistOptions, p *progress.Progress) (*Distributi
 	if d.Output == "" {
 		d.Output = "."
 	}
-	unlock, err := d.openCache(ctx)
+	closeCache, err := d.openCache(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer closeCache()
 	err = p.Run(ctx, []progress.Task{{Name: "plan", Run: func(ctx context.Context, shown *progress.Step) error {
 		return d.plan(ctx, shown, o.Architecture)
 	}}})
@@ -108,8 +108,6 @@ func Dist(ctx context.Context, o DistOptions, p *progress.Progress) (*Distributi
 	if err != nil {
 		return nil, err
 	}
-	unlock()
-	d.tidyCache()
 	return result, nil
 }
 

@@ -1,14 +1,14 @@
 package builder
 
 import (
-	"crypto/sha256"
+	"context"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"runtime/debug"
 	"strings"
-	"sync"
+
+	"github.com/skerry-os/skerry/builder/disk"
 )
 
 // Modules whose code makes bytes of artifacts. A step whose own code changes
@@ -56,17 +56,11 @@ func versionsOf(deps []*debug.Module, paths []string) (string, error) {
 // ownProgram is the digest of this program, for what is made anew by each build
 // while something is known of it from an earlier one: a program that makes other
 // bytes must not take its word.
-var ownProgram = sync.OnceValues(func() (string, error) {
+func ownProgram(ctx context.Context) (string, error) {
 	name, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	file, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	sum := sha256.New()
-	_, err = io.Copy(sum, file)
-	return hex.EncodeToString(sum.Sum(nil)), err
-})
+	sum, err := disk.Digest(ctx, name)
+	return hex.EncodeToString(sum[:]), err
+}

@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/builder/disk"
+	"github.com/skerry-os/skerry/builder/packing"
 	"github.com/skerry-os/skerry/builder/progress"
 )
 
@@ -67,13 +67,13 @@ func makeDisk(ctx context.Context, image, name string, size int64, config []byte
 	return ctx.Err()
 }
 
-// packedForms are the forms of an image that no machine can start from, by
-// what they begin with, and the commands that unpack them.
-var packedForms = []struct{ magic, unpack string }{
-	{"\x28\xb5\x2f\xfd", "zstd -d %s"},
-	{"\xfd7zXZ\x00", "xz -d -k %s"},
-	{"\x1f\x8b", "gzip -d -k %s"},
-	{"QFI\xfb", "qemu-img convert -O raw %s disk.img"},
+// unpacking are the commands that unpack images from which no machine can start
+// as they are.
+var unpacking = map[packing.Form]string{
+	packing.Zstd:  "zstd -d %s",
+	packing.XZ:    "xz -d -k %s",
+	packing.Gzip:  "gzip -d -k %s",
+	packing.QCOW2: "qemu-img convert -O raw %s disk.img",
 }
 
 // checkImage refuses an image that is not written as it is on a disk, or that
@@ -92,11 +92,9 @@ func checkImage(name string, size int64) error {
 	if n, err := io.ReadFull(file, start); err != nil {
 		return fmt.Errorf("%s is no disk image: it has %d bytes", name, n)
 	}
-	for _, form := range packedForms {
-		if bytes.HasPrefix(start, []byte(form.magic)) {
-			return fmt.Errorf("%s is compressed, and a machine starts from a plain image: unpack it with `%s`, or build it with --format img",
-				name, strings.ReplaceAll(form.unpack, "%s", name))
-		}
+	if command, ok := unpacking[packing.Detect(start)]; ok {
+		return fmt.Errorf("%s is compressed, and a machine starts from a plain image: unpack it with `%s`, or build it with --format img",
+			name, strings.ReplaceAll(command, "%s", name))
 	}
 	if size != 0 && size < info.Size() {
 		return fmt.Errorf("a disk of %s is too small for %s, which has %s: pass a larger --disk-size",

@@ -130,7 +130,7 @@ func (s *Seed) ReaderAt(d digest.Digest) (Contents, int64, error) {
 	case !ok:
 		return nil, 0, fmt.Errorf("container image blob %s: %w", d, os.ErrNotExist)
 	case b.contents != nil:
-		return noClose{bytes.NewReader(b.contents)}, b.size, nil
+		return NoClose(bytes.NewReader(b.contents)), b.size, nil
 	case b.packed:
 		file, err := openSized(filepath.Join(s.dir, filepath.FromSlash(PackedBlob(d))), b.size)
 		if err != nil {
@@ -146,7 +146,7 @@ func (s *Seed) ReaderAt(d digest.Digest) (Contents, int64, error) {
 		return nil, 0, fmt.Errorf("container image layer %s has %d bytes in %s, and %d in the index: the files are not those that it was made of",
 			d, layer.Size(), s.RootFS(d), b.size)
 	}
-	return noClose{layer}, b.size, nil
+	return NoClose(layer), b.size, nil
 }
 
 // openSized opens a file that must have size bytes.
@@ -165,11 +165,6 @@ func openSized(name string, size int64) (*os.File, error) {
 	}
 	return file, nil
 }
-
-// noClose are contents that need not be closed.
-type noClose struct{ io.ReaderAt }
-
-func (noClose) Close() error { return nil }
 
 func (s *Seed) layer(d digest.Digest) (*Layer, error) {
 	entries, err := ScanDir(s.RootFS(d))

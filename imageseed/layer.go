@@ -39,6 +39,13 @@ type Contents interface {
 	io.Closer
 }
 
+// NoClose returns contents that are there without being opened.
+func NoClose(r io.ReaderAt) Contents { return noClose{r} }
+
+type noClose struct{ io.ReaderAt }
+
+func (noClose) Close() error { return nil }
+
 // Layer is the tar archive of some files, put together while it is read.
 // Everything in it belongs to root and has time 0. Reads can run at the same
 // time.

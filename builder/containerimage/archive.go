@@ -3,9 +3,9 @@ package containerimage
 import (
 	"archive/tar"
 	"bufio"
-	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,9 +17,11 @@ import (
 	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/klauspost/compress/zstd"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/skerry-os/skerry/builder/ctxio"
+	"github.com/skerry-os/skerry/builder/disk"
+	"github.com/skerry-os/skerry/builder/packing"
 	"github.com/skerry-os/skerry/builder/tree"
 	"github.com/skerry-os/skerry/imageseed"
 )
@@ -61,7 +63,7 @@ func unpack(ctx context.Context, name, dir, architecture string) (*Archive, erro
 		return nil, err
 	}
 	defer file.Close()
-	stream, err := decompress(withContext{ctx, file})
+	stream, err := decompress(ctxio.Reader(ctx, file))
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +75,7 @@ func unpack(ctx context.Context, name, dir, architecture string) (*Archive, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &selection{store: store, os: "linux", architecture: architecture}
+	s := &selection{store: store, platform: ocispec.Platform{OS: "linux", Architecture: architecture}}
 	made, err := s.images(ctx, top)
 	if err != nil {
 		return nil, err
@@ -88,46 +90,31 @@ func unpack(ctx context.Context, name, dir, architecture string) (*Archive, erro
 	return &Archive{Images: made, dir: dir}, nil
 }
 
-// withContext stops reading when the context ends.
-type withContext struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (w withContext) Read(p []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return w.r.Read(p)
-}
-
 // decompress returns what r has, decompressed if it is compressed in a way that
 // nodes know, and no more than maxUnpacked bytes of it.
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(r, 1<<20)
-	begin, err := in.Peek(6)
+	head, err := in.Peek(packing.HeadBytes)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	begins := func(magic string) bool { return bytes.HasPrefix(begin, []byte(magic)) }
-	var out io.ReadCloser = io.NopCloser(in)
-	switch {
-	case begins("\x1f\x8b"):
-		out, err = gzip.NewReader(in)
-	case begins("\x28\xb5\x2f\xfd"):
-		var decoder *zstd.Decoder
-		if decoder, err = zstd.NewReader(in); err == nil {
-			out = decoder.IOReadCloser()
+	switch form := packing.Detect(head); form {
+	case packing.Gzip:
+		out, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, err
 		}
-	case begins("\xfd7zXZ\x00"), begins("BZh"):
-		err = errors.New("it is compressed by xz or bzip2: decompress it first; gzip and zstd are read as they are")
-	default:
-		err = nil
+		return &bounded{out, maxUnpacked}, nil
+	case packing.Zstd:
+		out, err := zstd.NewReader(in)
+		if err != nil {
+			return nil, err
+		}
+		return &bounded{out.IOReadCloser(), maxUnpacked}, nil
+	case packing.XZ, packing.Bzip2:
+		return nil, fmt.Errorf("it is compressed by %s: decompress it first; gzip and zstd are read as they are", form)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return &bounded{out, maxUnpacked}, nil
+	return &bounded{io.NopCloser(in), maxUnpacked}, nil
 }
 
 // bounded ends with an error where more is read than may be there.
@@ -158,16 +145,8 @@ func Digest(ctx context.Context, name string) (string, error) {
 		}
 		return contents.Digest()
 	}
-	file, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	sum, err := digest.SHA256.FromReader(withContext{ctx, file})
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
-	}
-	return sum.String(), nil
+	sum, err := disk.Digest(ctx, name)
+	return hex.EncodeToString(sum[:]), err
 }
 
 // isLayout tells whether a name is that of an OCI image layout, and not of a

@@ -39,12 +39,8 @@ func open(f tree.File) (imageseed.Contents, error) {
 	if f.Source != "" {
 		return os.Open(f.Source)
 	}
-	return inMemory{bytes.NewReader(f.Bytes)}, nil
+	return imageseed.NoClose(bytes.NewReader(f.Bytes)), nil
 }
-
-type inMemory struct{ *bytes.Reader }
-
-func (inMemory) Close() error { return nil }
 
 // Place adds the files of an image's layer to a root, where a node looks for
 // them. Images can have the same layer.

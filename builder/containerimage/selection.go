@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/skerry-os/skerry/builder/ctxio"
 	"github.com/skerry-os/skerry/imageseed"
 )
 
@@ -30,12 +31,8 @@ const (
 // selection chooses images for one platform, as a node does (images.Manifest of
 // containerd).
 type selection struct {
-	store            content.Store
-	os, architecture string
-}
-
-func (s *selection) platform() ocispec.Platform {
-	return ocispec.Platform{OS: s.os, Architecture: s.architecture}
+	store    content.Store
+	platform ocispec.Platform
 }
 
 // images returns those that the top index names, sorted by reference.
@@ -68,7 +65,7 @@ func (s *selection) images(ctx context.Context, top ocispec.Descriptor) ([]image
 	for _, name := range slices.Sorted(maps.Keys(others)) {
 		if _, ok := byName[name]; !ok {
 			return nil, fmt.Errorf("%s %w, and a node of this board needs %s/%s: save it for that, as in docker pull --platform %[3]s/%[4]s",
-				name, others[name], s.os, s.architecture)
+				name, others[name], s.platform.OS, s.platform.Architecture)
 		}
 	}
 	if len(byName) == 0 {
@@ -146,41 +143,30 @@ func (s *selection) choose(ctx context.Context, image *chosen, desc ocispec.Desc
 	if index.Config != nil || index.Layers != nil {
 		return fmt.Errorf("%s is an index and a manifest at once", desc.Digest)
 	}
-	var children []ocispec.Descriptor
+	// A node looks at the best match only, and where there is none at the first
+	// that does not say what it is for.
+	var best, unsaid *ocispec.Descriptor
 	var others []string
-	matcher := platforms.Only(s.platform())
-	for _, child := range index.Manifests {
+	matcher := platforms.Only(s.platform)
+	for i := range index.Manifests {
+		child := &index.Manifests[i]
 		switch {
-		case child.Platform == nil || matcher.Match(*child.Platform):
-			children = append(children, child)
+		case child.Platform == nil:
+			unsaid = cmp.Or(unsaid, child)
+		case matcher.Match(*child.Platform):
+			if best == nil || matcher.Less(*child.Platform, *best.Platform) {
+				best = child
+			}
 		case child.Platform.OS != "unknown": // which is a statement on an image (BuildKit)
 			others = append(others, platforms.Format(*child.Platform))
 		}
 	}
-	if len(children) == 0 {
+	child := cmp.Or(best, unsaid)
+	if child == nil {
 		return &otherPlatform{others}
 	}
-	// A node looks at the best match only; at what does not say what it is for last.
-	first := slices.MinFunc(children, func(a, b ocispec.Descriptor) int {
-		switch {
-		case a.Platform == nil || b.Platform == nil:
-			return cmp.Compare(asNumber(a.Platform == nil), asNumber(b.Platform == nil))
-		case matcher.Less(*a.Platform, *b.Platform):
-			return -1
-		case matcher.Less(*b.Platform, *a.Platform):
-			return 1
-		}
-		return 0
-	})
 	image.add(desc)
-	return s.choose(ctx, image, first, indexes+1)
-}
-
-func asNumber(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	return s.choose(ctx, image, *child, indexes+1)
 }
 
 // manifest adds a manifest with its config and layers, if a node can unpack and
@@ -203,7 +189,7 @@ func (s *selection) manifest(ctx context.Context, image *chosen, desc ocispec.De
 	if err := s.read(ctx, manifest.Config, &config); err != nil {
 		return err
 	}
-	if config.OS != s.os || config.Architecture != s.architecture {
+	if config.OS != s.platform.OS || config.Architecture != s.platform.Architecture {
 		return &otherPlatform{[]string{fmt.Sprintf("%.40s/%.40s", cmp.Or(config.OS, "?"), cmp.Or(config.Architecture, "?"))}}
 	}
 	if config.RootFS.Type != "layers" || len(config.RootFS.DiffIDs) != len(manifest.Layers) {
@@ -240,7 +226,7 @@ func (s *selection) layer(ctx context.Context, desc ocispec.Descriptor, diffID d
 		return err
 	}
 	defer packed.Close()
-	unpacked, err := decompress(withContext{ctx, content.NewReader(packed)})
+	unpacked, err := decompress(ctxio.Reader(ctx, content.NewReader(packed)))
 	if err != nil {
 		return fmt.Errorf("its layer %s: %w", desc.Digest, err)
 	}

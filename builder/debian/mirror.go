@@ -13,6 +13,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/skerry-os/skerry/builder/ctxio"
 )
 
 // defaultIdleTimeout is how long a mirror may be silent. Mirrors that have to
@@ -167,7 +169,7 @@ func (f *Fetcher) download(ctx context.Context, mirror, path string, want conten
 	}
 	sum := sha256.New()
 	limited := io.LimitReader(body, want.size+1)
-	n, err := io.CopyBuffer(counter{io.MultiWriter(w, sum), count}, contextReader{ctx, limited}, make([]byte, 128<<10))
+	n, err := io.CopyBuffer(counter{io.MultiWriter(w, sum), count}, ctxio.Reader(ctx, limited), make([]byte, 128<<10))
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return wrong("the connection ended after %d of %d bytes", n, want.size)
@@ -202,17 +204,4 @@ func (c counter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.count(n)
 	return n, err
-}
-
-// contextReader makes a copy loop end when the context does.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/skerry-os/skerry/builder/ctxio"
 	"github.com/skerry-os/skerry/builder/xz"
 )
 
@@ -45,7 +46,7 @@ func (p Package) unpack(ctx context.Context, deb, dir string, keep func(path str
 	}
 	sum := sha256.New()
 	if info.Size() == p.Size {
-		if _, err := io.CopyBuffer(sum, contextReader{ctx, f}, make([]byte, 1<<20)); err != nil {
+		if _, err := io.CopyBuffer(sum, ctxio.Reader(ctx, f), make([]byte, 1<<20)); err != nil {
 			return err
 		}
 	}
@@ -72,7 +73,7 @@ func unpackDeb(ctx context.Context, deb io.ReaderAt, size int64, dir string, kee
 	extract := func(r io.Reader) error {
 		// Reads from a pipe or a decoder are small without the buffer.
 		x := newExtraction(root, keep)
-		return x.run(bufio.NewReaderSize(contextReader{ctx, r}, 256<<10))
+		return x.run(bufio.NewReaderSize(ctxio.Reader(ctx, r), 256<<10))
 	}
 	switch suffix {
 	case "":

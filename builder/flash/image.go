@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/skerry-os/skerry/builder/disk"
+	"github.com/skerry-os/skerry/builder/packing"
 	"github.com/skerry-os/skerry/builder/xz"
 )
 
@@ -37,27 +38,23 @@ const (
 	XZ   Form = "img.xz"
 )
 
-// forms are the beginnings of what is read, and of what is not and why.
-var forms = []struct {
-	magic  string
-	form   Form
-	unpack string
-}{
-	{magic: "\x28\xb5\x2f\xfd", form: Zstd},
-	{magic: "\xfd7zXZ\x00", form: XZ},
-	{magic: "\x1f\x8b", unpack: "it is gzip: unpack it with gzip -d, or pipe it in: gzip -dc FILE | builder flash -"},
-	{magic: "QFI\xfb", unpack: "it is qcow2: convert it with qemu-img convert -O raw, or build it with --format img.zst"},
-	{magic: "PK\x03\x04", unpack: "it is a zip archive: unpack it"},
+// forms are those that are read.
+var forms = map[packing.Form]Form{packing.Zstd: Zstd, packing.XZ: XZ}
+
+// refused says of other forms what to do.
+var refused = map[packing.Form]string{
+	packing.Gzip:  "it is gzip: unpack it with gzip -d, or pipe it in: gzip -dc FILE | builder flash -",
+	packing.QCOW2: "it is qcow2: convert it with qemu-img convert -O raw, or build it with --format img.zst",
+	packing.Zip:   "it is a zip archive: unpack it",
 }
 
 func detect(start []byte) (Form, error) {
-	for _, f := range forms {
-		if bytes.HasPrefix(start, []byte(f.magic)) {
-			if f.unpack != "" {
-				return "", errors.New(f.unpack)
-			}
-			return f.form, nil
-		}
+	found := packing.Detect(start)
+	if advice, ok := refused[found]; ok {
+		return "", errors.New(advice)
+	}
+	if form, ok := forms[found]; ok {
+		return form, nil
 	}
 	return Raw, nil
 }

@@ -5,17 +5,15 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"strings"
+
+	"github.com/skerry-os/skerry/builder/packing"
 )
 
-// forms are the forms of a disk image that have to be unpacked first, by the
-// bytes that they begin with.
-var forms = []struct {
-	magic, command string
-}{
-	{"\x28\xb5\x2f\xfd", "zstd -d --sparse %s"},
-	{"\xfd7zXZ\x00", "xz -dk %s"},
-	{"QFI\xfb", "qemu-img convert -O raw %s image.img"},
+// unpacking are the commands that unpack images that are not raw.
+var unpacking = map[packing.Form]string{
+	packing.Zstd:  "zstd -d --sparse %s",
+	packing.XZ:    "xz -dk %s",
+	packing.QCOW2: "qemu-img convert -O raw %s image.img",
 }
 
 // refuse refuses what is no raw disk image, with a word on what to do.
@@ -24,10 +22,8 @@ func refuse(image io.ReaderAt, size int64, path string) error {
 	if _, err := image.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	for _, form := range forms {
-		if strings.HasPrefix(string(head), form.magic) {
-			return fmt.Errorf("it is not a raw disk image: unpack it first, with `"+form.command+"`", filepath.Base(path))
-		}
+	if command, ok := unpacking[packing.Detect(head)]; ok {
+		return fmt.Errorf("it is not a raw disk image: unpack it first, with `"+command+"`", filepath.Base(path))
 	}
 	if size < 2*alignment || size%sectorBytes != 0 {
 		return fmt.Errorf("%d bytes are no disk image: is the file complete?", size)

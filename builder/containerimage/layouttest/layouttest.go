@@ -19,7 +19,7 @@ import (
 // runs.
 func Write(dir, reference, architecture string, program []byte) error {
 	entries := []imageseed.Entry{{Path: "program", Mode: 0o755, Size: int64(len(program)),
-		Open: func() (imageseed.Contents, error) { return contents{bytes.NewReader(program)}, nil }}}
+		Open: func() (imageseed.Contents, error) { return imageseed.NoClose(bytes.NewReader(program)), nil }}}
 	image, err := imageseed.Compose(reference, architecture, ocispec.ImageConfig{Entrypoint: []string{"/program"}}, entries)
 	if err != nil {
 		return err
@@ -48,8 +48,3 @@ func Write(dir, reference, architecture string, program []byte) error {
 		os.WriteFile(filepath.Join(blobs, image.Layer.Digest.Encoded()), archive, 0o644),
 	)
 }
-
-// contents are those of a file in memory.
-type contents struct{ *bytes.Reader }
-
-func (contents) Close() error { return nil }
