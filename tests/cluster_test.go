@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -34,12 +35,7 @@ const (
 // images.
 var skerryCommand = sync.OnceValues(func() (string, error) {
 	program := filepath.Join(workDir, "skerry")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", program, "../cmd/skerry")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("compile the single binary: %w\n%s", err, out)
-	}
-	return program, nil
+	return program, goCommand("build", runtime.GOARCH, program, "../cmd/skerry")
 })
 
 // operator is a person with an access key, on another machine.

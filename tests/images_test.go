@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -115,12 +116,18 @@ func (i image) size(t testing.TB) int64 {
 // builderCommand is the builder, compiled from the tree under test.
 var builderCommand = sync.OnceValues(func() (string, error) {
 	program := filepath.Join(workDir, "builder")
-	out, err := exec.Command("go", "build", "-trimpath", "-o", program, "../cmd/builder").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("compile the builder: %w\n%s", err, out)
-	}
-	return program, nil
+	return program, goCommand("build", runtime.GOARCH, program, "../cmd/builder")
 })
+
+// goCommand has the go command compile a program without C for an architecture.
+func goCommand(command, architecture, program string, args ...string) error {
+	cmd := exec.Command("go", append([]string{command, "-trimpath", "-o", program}, args...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+architecture)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("compile %s: %w\n%s", filepath.Base(program), err, out)
+	}
+	return nil
+}
 
 // repository is the root folder of the tree under test.
 var repository = sync.OnceValues(func() (string, error) { return builder.FindSource(".") })
@@ -186,10 +193,8 @@ const usersImage = "registry.example/users/first:v1"
 // writeLayout makes an OCI image layout with an image that only waits.
 func writeLayout(dir, name, architecture string) error {
 	program := dir + "-program"
-	cmd := exec.Command("go", "build", "-trimpath", "-o", program, "../images/pause")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+architecture)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("compile pause: %w\n%s", err, out)
+	if err := goCommand("build", architecture, program, "../images/pause"); err != nil {
+		return err
 	}
 	contents, err := os.ReadFile(program)
 	if err != nil {

@@ -34,10 +34,8 @@ func agnhost(t *testing.T, architecture string) string {
 func compiled(t *testing.T, architecture, name, command string, args ...string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), name)
-	cmd := exec.Command("go", append([]string{command, "-trimpath", "-ldflags=-s -w", "-o", program}, args...)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+architecture)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("compile %s: %v\n%s", name, err, out)
+	if err := goCommand(command, architecture, program, append([]string{"-ldflags=-s -w"}, args...)...); err != nil {
+		t.Fatal(err)
 	}
 	return program
 }

@@ -28,43 +28,50 @@ func imagesDir(c *config.Config) (string, error) {
 	return dir, err
 }
 
+// Images are those that the node carries with it, for containerd to know.
+type Images struct {
+	seed   *imageseed.Seed
+	client *containerd.Client
+}
+
 // SeedImages makes the images that the node carries with it known to
-// containerd, which must listen. No data is copied.
-func SeedImages(ctx context.Context, c *config.Config) error {
-	return withSeed(c, func(client *containerd.Client, seed *imageseed.Seed) error {
-		began := time.Now()
-		changes, err := node.Apply(ctx, client, seed)
-		slog.Info("images", "added", changes.Added, "removed", changes.Removed, "took", time.Since(began))
-		return err
-	})
-}
-
-// UnpackImages unpacks those of them that are packed, and were not before.
-func UnpackImages(ctx context.Context, c *config.Config) error {
-	return withSeed(c, func(client *containerd.Client, seed *imageseed.Seed) error {
-		began := time.Now()
-		unpacked, err := node.Unpack(ctx, client, seed)
-		if unpacked > 0 {
-			slog.Info("images", "unpacked", unpacked, "took", time.Since(began))
-		}
-		return err
-	})
-}
-
-// withSeed calls do if the node carries images.
-func withSeed(c *config.Config, do func(*containerd.Client, *imageseed.Seed) error) error {
+// containerd, which must listen. No data is copied. A node that carries none gets
+// nil.
+func SeedImages(ctx context.Context, c *config.Config) (*Images, error) {
 	dir, err := imagesDir(c)
 	if err != nil || dir == "" {
-		return err
+		return nil, err
 	}
-	seed, err := imageseed.Open(dir)
-	if err != nil {
-		return err
+	i := &Images{}
+	if i.seed, err = imageseed.Open(dir); err != nil {
+		return nil, err
 	}
-	client, err := containerd.New(Socket(c), containerd.WithTimeout(time.Minute))
-	if err != nil {
-		return fmt.Errorf("containerd: %w", err)
+	if i.client, err = containerd.New(Socket(c), containerd.WithTimeout(time.Minute)); err != nil {
+		return nil, fmt.Errorf("containerd: %w", err)
 	}
-	defer client.Close()
-	return do(client, seed)
+	began := time.Now()
+	changes, err := node.Apply(ctx, i.client, i.seed)
+	slog.Info("images", "added", changes.Added, "removed", changes.Removed, "took", time.Since(began))
+	return i, err
+}
+
+// Unpack unpacks those that are packed, and were not unpacked before.
+func (i *Images) Unpack(ctx context.Context) error {
+	if i == nil {
+		return nil
+	}
+	began := time.Now()
+	unpacked, err := node.Unpack(ctx, i.client, i.seed)
+	if unpacked > 0 {
+		slog.Info("images", "unpacked", unpacked, "took", time.Since(began))
+	}
+	return err
+}
+
+// Close ends the connection to containerd.
+func (i *Images) Close() error {
+	if i == nil {
+		return nil
+	}
+	return i.client.Close()
 }

@@ -95,13 +95,15 @@ func (n *Node) runKubelet(ctx context.Context) error {
 	if err := waitForSocket(ctx, container.Socket(n.Config)); err != nil {
 		return nil // ctx ended
 	}
-	if err := container.SeedImages(ctx, n.Config); err != nil {
+	images, err := container.SeedImages(ctx, n.Config)
+	if err != nil {
 		// What is there already may do.
 		slog.Error("images that came with this release", "error", err)
 	}
 	var unpacking sync.WaitGroup
 	unpacking.Go(func() {
-		if err := container.UnpackImages(ctx, n.Config); err != nil && ctx.Err() == nil {
+		defer images.Close()
+		if err := images.Unpack(ctx); err != nil && ctx.Err() == nil {
 			slog.Error("images that came with this release", "error", err)
 		}
 	})

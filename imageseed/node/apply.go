@@ -77,7 +77,7 @@ func Apply(ctx context.Context, client *containerd.Client, seed *imageseed.Seed)
 			errs = append(errs, fmt.Errorf("container image %s: %w", image.Reference, err))
 		}
 	}
-	errs = append(errs, a.removeOthers(ctx, wanted), a.removeUnreadable(ctx))
+	errs = append(errs, a.removeGone(ctx, wanted))
 	if a.unlease != nil {
 		// The images are known: nothing needs the lease any more. It expires if
 		// this fails.
@@ -237,44 +237,27 @@ func (a *application) record(ctx context.Context, image images.Image) (changed b
 	return true, err
 }
 
-// removeOthers removes the records that Apply made for images which the seed
-// has no more. What only they refer to is collected as garbage.
-func (a *application) removeOthers(ctx context.Context, wanted map[string]bool) error {
-	service := a.client.ImageService()
-	made, err := service.List(ctx, fmt.Sprintf("labels.%q==true", seedLabel))
-	if err != nil {
-		return fmt.Errorf("list container images of earlier releases: %w", err)
-	}
-	var errs []error
-	for _, image := range made {
-		if wanted[image.Name] {
-			continue
-		}
-		if err := service.Delete(ctx, image.Name); err != nil && !errdefs.IsNotFound(err) {
-			errs = append(errs, fmt.Errorf("remove container image %s of an earlier release: %w", image.Name, err))
-			continue
-		}
-		a.changes.Removed = append(a.changes.Removed, image.Name)
-	}
-	return errors.Join(errs...)
-}
-
-// removeUnreadable removes the records of images whose manifest or config is
-// nowhere: of what was carried by an earlier release, and then pulled or tagged
-// under a name of which Apply knows nothing. Containerd would take them for
-// complete, and fetch nothing.
-func (a *application) removeUnreadable(ctx context.Context) error {
+// removeGone removes the records that Apply made for images which the seed has no
+// more, and those of images whose manifest or config is nowhere: of what was
+// carried by an earlier release, and then pulled or tagged under a name of which
+// Apply knows nothing. Containerd would take them for complete, and fetch nothing.
+// What only these refer to is collected as garbage.
+func (a *application) removeGone(ctx context.Context, wanted map[string]bool) error {
 	service := a.client.ImageService()
 	all, err := service.List(ctx)
 	if err != nil {
 		return fmt.Errorf("list container images: %w", err)
 	}
+	gone := slices.DeleteFunc(all, func(image images.Image) bool {
+		return wanted[image.Name] || image.Labels[seedLabel] == "" && !errdefs.IsNotFound(a.readable(ctx, image))
+	})
 	var errs []error
-	for _, image := range all {
-		if !errdefs.IsNotFound(a.readable(ctx, image)) {
-			continue
+	for i, image := range gone {
+		var opts []images.DeleteOpt
+		if i == len(gone)-1 { // garbage is collected before somebody pulls what it was
+			opts = append(opts, images.SynchronousDelete())
 		}
-		if err := service.Delete(ctx, image.Name, images.SynchronousDelete()); err != nil && !errdefs.IsNotFound(err) {
+		if err := service.Delete(ctx, image.Name, opts...); err != nil && !errdefs.IsNotFound(err) {
 			errs = append(errs, fmt.Errorf("remove container image %s, which is gone: %w", image.Name, err))
 			continue
 		}
