@@ -15,21 +15,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/control"
 	"github.com/skerry-os/skerry/cluster/dataversion"
 	"github.com/skerry-os/skerry/cluster/hostcheck"
-	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
 	"github.com/skerry-os/skerry/cluster/node"
 	"github.com/skerry-os/skerry/cluster/notify"
@@ -50,6 +44,7 @@ var (
 
 // Run runs a server or an agent until ctx ends or its first part fails.
 func Run(ctx context.Context, c *config.Config) error {
+	began := time.Now()
 	if err := hostcheck.Refuse(hostcheck.Host{}.Check(ctx, Needs(c))); err != nil {
 		return fmt.Errorf("this machine cannot be a cluster %s (`skerry check-config` shows all checks):\n%w", c.Role, err)
 	}
@@ -86,7 +81,7 @@ func Run(ctx context.Context, c *config.Config) error {
 		group.Go(func() error { return first.Run(ctx) })
 	}
 	group.Go(func() error {
-		if err := waitUntilReady(ctx, c, credentials, supervisor.Status); err != nil {
+		if err := waitUntilReady(ctx, c, credentials, began, supervisor.Status); err != nil {
 			return nil // ctx ended
 		}
 		supervisor.Ready(fmt.Sprintf("cluster %s Ready", c.Role))
@@ -98,47 +93,4 @@ func Run(ctx context.Context, c *config.Config) error {
 		return nil
 	}
 	return err
-}
-
-// waitUntilReady returns once the API server answers and, where there is a
-// node, says that it is Ready.
-func waitUntilReady(ctx context.Context, c *config.Config, credentials string, progress func(string)) error {
-	var client kubernetes.Interface
-	var told string
-	return wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		if client == nil {
-			_, made, err := kubeconfig.Client(credentials)
-			if err != nil {
-				return false, nil // it is not written yet
-			}
-			client = made
-		}
-		state, ready := nodeState(ctx, client, c)
-		if !ready && state != told && state != "" {
-			told = state
-			progress(state)
-		}
-		return ready, nil
-	})
-}
-
-// nodeState says in a few words what a node still lacks.
-func nodeState(ctx context.Context, client kubernetes.Interface, c *config.Config) (string, bool) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if c.DisableAgent {
-		var status int
-		client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).StatusCode(&status)
-		return "", status == http.StatusOK
-	}
-	found, err := client.CoreV1().Nodes().Get(ctx, c.NodeName, metav1.GetOptions{})
-	if err != nil {
-		return "", false
-	}
-	for _, condition := range found.Status.Conditions {
-		if condition.Type == corev1.NodeReady {
-			return "the node is not Ready: " + condition.Message, condition.Status == corev1.ConditionTrue
-		}
-	}
-	return "", false
 }
