@@ -44,7 +44,7 @@ type clusterFigures struct {
 // measureCluster compares the control plane in one process with the components
 // as processes of their own. They take turns at the same data folder's disk.
 func measureCluster(ctx context.Context, s *session) error {
-	programs, err := buildClusterPrograms(ctx, s)
+	programs, err := s.buildClusterPrograms(ctx)
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (p *plane) rest(ctx context.Context, side *clusterSide, d time.Duration) (e
 		if err := r.client.createPod(ctx, pod); err != nil {
 			return err
 		}
-		if err := eventually(ctx, func() error { return r.client.bound(ctx, pod) }); err != nil {
+		if err := eventually(ctx, func() error { return r.client.bound(ctx, pod, standIn) }); err != nil {
 			return err
 		}
 	}
@@ -236,11 +236,11 @@ func (m *clusterFigures) write(p *page) {
 	for _, size := range []struct {
 		what  string
 		stock int64
-	}{{"control plane", m.controlBytes}, {"with kubelet and kube-proxy", m.nodeBytes}} {
+	}{{"control plane", m.controlBytes}, {"with kubelet, kube-proxy and containerd", m.nodeBytes}} {
 		t.row(size.what, progress.Size(m.skerryBytes), progress.Size(size.stock), ratio(float64(m.skerryBytes), float64(size.stock)))
 	}
 	t.write(p)
-	p.paragraph("skerry is one file, the same in both rows: it has containerd, flannel, kubectl and ctr in it as well.")
+	p.paragraph("skerry is one file, the same in both rows: it has flannel, kubectl, ctr, CoreDNS and metrics-server in it as well.")
 }
 
 func restarts(side clusterSide) (n int) {

@@ -41,17 +41,17 @@ func TestControlPlanesAreComparedByTheirMedians(t *testing.T) {
 	m.write(&p)
 	got := rows(&p)
 	for what, want := range map[string][]string{
-		"ready, no data":                       {"4.00 s (4.00–36.00)", "8.00 s", "0.50×", "≤ 0.7×"},
-		"default ServiceAccount, no data":      {"5.00 s (5.00–45.00)", "10.00 s", "0.50×", "≤ 0.7×"},
-		"Pod bound, no data":                   {"6.00 s (6.00–54.00)", "12.00 s", "0.50×", "≤ 0.7×"},
-		"Pod bound, data of before":            {"6.00 s", "6.00 s", "1.00×", "≤ 0.7×"},
-		"– processor time until then, no data": {"3.00 s (3.00–27.00)", "6.00 s", "0.50×", ""},
-		"RSS, 1 Pod":                           {"100.0 MiB", "400.0 MiB", "0.25×"},
-		"PSS, 30 Pods":                         {"150.0 MiB", "300.0 MiB", "0.50×"},
-		"processor time a minute, 1 Pod":       {"1.00 s", "4.00 s", "0.25×"},
-		"written a minute, 30 Pods":            {"30.0 KiB", "60.0 KiB", "0.50×"},
-		"control plane":                        {"100.0 MB", "200.0 MB", "0.50×"},
-		"with kubelet and kube-proxy":          {"100.0 MB", "400.0 MB", "0.25×"},
+		"ready, no data":                          {"4.00 s (4.00–36.00)", "8.00 s", "0.50×", "≤ 0.7×"},
+		"default ServiceAccount, no data":         {"5.00 s (5.00–45.00)", "10.00 s", "0.50×", "≤ 0.7×"},
+		"Pod bound, no data":                      {"6.00 s (6.00–54.00)", "12.00 s", "0.50×", "≤ 0.7×"},
+		"Pod bound, data of before":               {"6.00 s", "6.00 s", "1.00×", "≤ 0.7×"},
+		"– processor time until then, no data":    {"3.00 s (3.00–27.00)", "6.00 s", "0.50×", ""},
+		"RSS, 1 Pod":                              {"100.0 MiB", "400.0 MiB", "0.25×"},
+		"PSS, 30 Pods":                            {"150.0 MiB", "300.0 MiB", "0.50×"},
+		"processor time a minute, 1 Pod":          {"1.00 s", "4.00 s", "0.25×"},
+		"written a minute, 30 Pods":               {"30.0 KiB", "60.0 KiB", "0.50×"},
+		"control plane":                           {"100.0 MB", "200.0 MB", "0.50×"},
+		"with kubelet, kube-proxy and containerd": {"100.0 MB", "400.0 MB", "0.25×"},
 	} {
 		if diff := cmp.Diff(want, got[what]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)

@@ -42,6 +42,8 @@ type options struct {
 	cold  bool
 	idle  time.Duration
 	write string
+	// inNode means that this is the program within a virtual machine.
+	inNode bool
 }
 
 func (o options) wants(part string) bool { return slices.Contains(o.only, part) }
@@ -60,6 +62,7 @@ func run(stdout, stderr io.Writer, args []string) int {
 	flags.BoolVar(&o.cold, "cold", false, "also build once with an empty cache; needs the network")
 	flags.DurationVar(&o.idle, "idle", 3*time.Minute, "how long to leave control planes alone, and then to watch them idle")
 	flags.StringVar(&o.write, "write", "", "file to write the tables to (default: standard output)")
+	flags.BoolVar(&o.inNode, "in-node", false, "what the part node has its virtual machine do")
 	only := flags.String("only", strings.Join(names, ","), "parts to measure, separated by commas")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -77,6 +80,9 @@ func run(stdout, stderr io.Writer, args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if o.inNode {
+		return inNode(ctx, stderr)
+	}
 	page, err := bench(ctx, o, stderr)
 	if err == nil && o.write == "" {
 		_, err = stdout.Write(page)
@@ -100,6 +106,7 @@ var parts = []struct {
 	{"boot", measureBoots},
 	{"flash", measureFlash},
 	{"cluster", measureCluster},
+	{"node", measureNodes},
 }
 
 // session is one run of the benchmark: what its parts share.

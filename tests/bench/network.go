@@ -53,6 +53,19 @@ func newNetwork() (*network, error) {
 	return n, nil
 }
 
+// sharedNetwork is the one that all share, where the machine has an address.
+func sharedNetwork(address string) *network {
+	n := &network{work: make(chan func()), address: address}
+	go func() {
+		// A process's end is that of the thread that started it.
+		runtime.LockOSThread()
+		for f := range n.work {
+			f()
+		}
+	}()
+	return n
+}
+
 func setUpLoopback() error {
 	loopback, err := netlink.LinkByName("lo")
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,9 @@ type plane struct {
 	network *network
 	data    string // folder on a disk
 	run     string // folder in memory; empty at each start, as after a boot
+	// node is the Node of a kubelet that is among the programs. If it is empty
+	// there is none, and this program stands in for it.
+	node string
 	// prepare makes what has to be there before a start, and returns the
 	// programs in the order of their start.
 	prepare func(*plane) ([]program, error)
@@ -29,8 +33,11 @@ func prepareSkerry(path string) func(*plane) ([]program, error) {
 	return func(p *plane) ([]program, error) {
 		settings := filepath.Join(p.run, "config.yaml") // not the machine's own
 		args := []string{
-			"server", "--disable-agent", "--config", settings, "--node-name", "bench", "--data-dir", p.data, "--run-dir", filepath.Join(p.run, "run"),
-			"--write-kubeconfig", p.kubeconfig(), "--disable", "metrics-server",
+			"server", "--config", settings, "--node-name", benchNode, "--data-dir", p.data, "--run-dir", filepath.Join(p.run, "run"),
+			"--write-kubeconfig", p.kubeconfig(),
+		}
+		if p.node == "" {
+			args = append(args, "--disable-agent", "--disable", "metrics-server")
 		}
 		if p.network.address != "" {
 			args = append(args, "--node-ip", p.network.address)
@@ -39,6 +46,9 @@ func prepareSkerry(path string) func(*plane) ([]program, error) {
 	}
 }
 
+// benchNode is the name of the machine in the cluster.
+const benchNode = "bench"
+
 // startDeadline is for a control plane that hangs, not for a slow one.
 const startDeadline = 15 * time.Minute
 
@@ -46,13 +56,15 @@ const startDeadline = 15 * time.Minute
 type startTimes struct {
 	ready   time.Duration // /readyz says ok
 	account time.Duration // namespace default has its ServiceAccount
+	node    time.Duration // the kubelet said that its Node is Ready
 	bound   time.Duration // a Pod has a Node
+	running time.Duration // the kubelet said that the Pod runs
 	cpu     time.Duration // what the processes used until then
 	// restarts are processes that ended by themselves and were started again.
 	restarts int
 }
 
-// running is a control plane that has bound a Pod.
+// running is a control plane that has bound a Pod, and runs it if it can.
 type running struct {
 	*supervised
 	client *client
@@ -60,7 +72,7 @@ type running struct {
 }
 
 // start starts a control plane, waits until a Pod with the given name is
-// bound, and tells how long that took.
+// bound, and runs if there is a kubelet, and tells how long that took.
 func (p *plane) start(ctx context.Context, pod string) (_ *running, t startTimes, err error) {
 	if err := os.RemoveAll(p.run); err != nil {
 		return nil, t, err
@@ -98,6 +110,13 @@ func (p *plane) start(ctx context.Context, pod string) (_ *running, t startTimes
 	return r, t, nil
 }
 
+// startStep is a part of a start.
+type startStep struct {
+	what string
+	done func() error   // tells, with an error, that it has not happened yet
+	took *time.Duration // from the start; nil if nobody wants to know
+}
+
 // observe notes when what a start consists of happens. Heartbeats go on until
 // life ends, waiting does until wait ends.
 func (r *running) observe(life, wait context.Context, p *plane, pod string, started time.Time, t *startTimes) error {
@@ -109,27 +128,22 @@ func (r *running) observe(life, wait context.Context, p *plane, pod string, star
 		}
 		return r.client.get(wait, "/readyz", nil)
 	}
-	register := func() error {
-		err := r.client.register(wait)
-		if err == nil {
-			go r.client.beat(life)
-		}
-		return err
-	}
 	account := func() error { return r.client.get(wait, "/api/v1/namespaces/default/serviceaccounts/default", nil) }
 	create := func() error { return r.client.createPod(wait, pod) }
-	bound := func() error { return r.client.bound(wait, pod) }
-	for _, step := range []struct {
-		what string
-		done func() error
-		took *time.Duration
-	}{
-		{"answer", ready, &t.ready},
-		{"have a Node", register, nil},
-		{"make the default ServiceAccount", account, &t.account},
-		{"take a Pod", create, nil},
-		{"bind a Pod", bound, &t.bound},
-	} {
+	steps := []startStep{{"answer", ready, &t.ready}}
+	if p.node == "" {
+		steps = append(steps, startStep{"have a Node", func() error { return r.standIn(life, wait) }, nil})
+	}
+	steps = append(steps, startStep{"make the default ServiceAccount", account, &t.account}, startStep{"take a Pod", create, nil})
+	if p.node != "" {
+		steps = append(steps, startStep{"have a Ready Node", func() error { return r.client.nodeReady(wait, p.node, started) }, &t.node})
+	}
+	bound := func() error { return r.client.bound(wait, pod, cmp.Or(p.node, standIn)) }
+	steps = append(steps, startStep{"bind a Pod", bound, &t.bound})
+	if p.node != "" {
+		steps = append(steps, startStep{"run a Pod", func() error { return r.client.podRuns(wait, pod) }, &t.running})
+	}
+	for _, step := range steps {
 		if err := eventually(wait, step.done); err != nil {
 			return fmt.Errorf("wait for it to %s: %w", step.what, err)
 		}
@@ -138,6 +152,15 @@ func (r *running) observe(life, wait context.Context, p *plane, pod string, star
 		}
 	}
 	return nil
+}
+
+// standIn makes a Node without a kubelet, and keeps it Ready until life ends.
+func (r *running) standIn(life, wait context.Context) error {
+	err := r.client.register(wait)
+	if err == nil {
+		go r.client.beat(life)
+	}
+	return err
 }
 
 // end stops the control plane.

@@ -29,6 +29,8 @@ type fakeAPI struct {
 	asked  map[string]int
 	events []string
 	never  string // path that always fails
+	node   string // where the Pod gets to
+	began  time.Time
 }
 
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -62,7 +64,22 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		event("bound")
-		fmt.Fprintf(w, `{"spec":{"nodeName":%q}}`, standIn)
+		phase := "Pending"
+		if f.asked[request] >= 6 {
+			phase = "Running"
+		}
+		fmt.Fprintf(w, `{"spec":{"nodeName":%q},"status":{"phase":%q}}`, f.node, phase)
+	case "GET /api/v1/nodes/" + benchNode:
+		// First as it was before the start, then without a network.
+		reported, status := f.began.Add(-time.Minute), "True"
+		if f.asked[request] == 2 {
+			reported, status = f.began, "False"
+		} else if !late {
+			reported = f.began
+			event("node Ready")
+		}
+		fmt.Fprintf(w, `{"status":{"conditions":[{"type":"DiskPressure","status":"True"},{"type":"Ready","status":%q,"lastHeartbeatTime":%q}]}}`,
+			status, reported.UTC().Format(time.RFC3339))
 	case "POST /api/v1/nodes":
 		f.events = append(f.events, "node")
 		w.WriteHeader(http.StatusConflict) // of an earlier start
@@ -123,7 +140,7 @@ func startFakeAPI(t *testing.T, api *fakeAPI) *plane {
 }
 
 func TestStartIsObservedStepByStep(t *testing.T) {
-	api := new(fakeAPI)
+	api := &fakeAPI{node: standIn}
 	p := startFakeAPI(t, api)
 	life, end := context.WithTimeout(t.Context(), time.Minute)
 	defer end()
@@ -137,6 +154,27 @@ func TestStartIsObservedStepByStep(t *testing.T) {
 	api.mutex.Lock()
 	defer api.mutex.Unlock()
 	if diff := cmp.Diff([]string{"ready", "node", "node Ready True", "account", "pod", "bound"}, api.events); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestStartWithAKubeletEndsWhenItsPodRuns(t *testing.T) {
+	began := time.Now()
+	api := &fakeAPI{node: benchNode, began: began}
+	p := startFakeAPI(t, api)
+	p.node = benchNode
+	life, end := context.WithTimeout(t.Context(), time.Minute)
+	defer end()
+	var times startTimes
+	if err := new(running).observe(life, life, p, "one", began, &times); err != nil {
+		t.Fatal(err)
+	}
+	if times.account < times.ready || times.node < times.account || times.bound < times.node || times.running < times.bound {
+		t.Errorf("got %+v", times)
+	}
+	api.mutex.Lock()
+	defer api.mutex.Unlock()
+	if diff := cmp.Diff([]string{"ready", "account", "pod", "node Ready", "bound"}, api.events); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -59,11 +61,15 @@ func (c *client) beat(ctx context.Context) {
 	}
 }
 
+// podImage is on every image of a node with the cluster. Where there is no
+// kubelet nobody wants it.
+const podImage = "skerry.dev/pause:v1"
+
 // createPod makes a Pod of one container in namespace default.
 func (c *client) createPod(ctx context.Context, name string) error {
 	return c.create(ctx, podsPath, object{
 		"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": name},
-		"spec": object{"containers": []object{{"name": "pause", "image": "registry.k8s.io/pause:3.10"}}},
+		"spec": object{"containers": []object{{"name": "pause", "image": podImage, "imagePullPolicy": "Never"}}},
 	})
 }
 
@@ -72,8 +78,8 @@ func (c *client) deletePod(ctx context.Context, name string) error {
 	return c.request(ctx, http.MethodDelete, podsPath+"/"+name+"?gracePeriodSeconds=0", "", nil, nil)
 }
 
-// bound tells, with an error, whether a Pod has no Node yet.
-func (c *client) bound(ctx context.Context, name string) error {
+// bound tells, with an error, whether a Pod is not yet on a Node.
+func (c *client) bound(ctx context.Context, name, node string) error {
 	var pod struct {
 		Spec struct {
 			NodeName string `json:"nodeName"`
@@ -82,8 +88,55 @@ func (c *client) bound(ctx context.Context, name string) error {
 	if err := c.get(ctx, podsPath+"/"+name, &pod); err != nil {
 		return err
 	}
-	if pod.Spec.NodeName != standIn {
+	if pod.Spec.NodeName != node {
 		return fmt.Errorf("the Pod %s is on Node %q", name, pod.Spec.NodeName)
 	}
 	return nil
+}
+
+// podRuns tells, with an error, whether no kubelet has said yet that a Pod runs.
+func (c *client) podRuns(ctx context.Context, name string) error {
+	var pod struct {
+		Status json.RawMessage `json:"status"`
+	}
+	if err := c.get(ctx, podsPath+"/"+name, &pod); err != nil {
+		return err
+	}
+	var status struct {
+		Phase string `json:"phase"`
+	}
+	if err := json.Unmarshal(pod.Status, &status); err != nil {
+		return err
+	}
+	if status.Phase != "Running" {
+		return fmt.Errorf("the Pod %s: %s", name, pod.Status)
+	}
+	return nil
+}
+
+// nodeReady tells, with an error, whether a kubelet has not yet said since a
+// time that its Node is Ready: what it said before an earlier end stays.
+func (c *client) nodeReady(ctx context.Context, name string, since time.Time) error {
+	var node struct {
+		Status struct {
+			Conditions []struct {
+				Type, Status, Message string
+				LastHeartbeatTime     time.Time
+			} `json:"conditions"`
+		} `json:"status"`
+	}
+	if err := c.get(ctx, "/api/v1/nodes/"+name, &node); err != nil {
+		return err
+	}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type != "Ready" {
+			continue
+		}
+		// Times of the API have whole seconds.
+		if condition.Status == "True" && !condition.LastHeartbeatTime.Before(since.Truncate(time.Second)) {
+			return nil
+		}
+		return fmt.Errorf("Ready is %s since %v: %s", condition.Status, condition.LastHeartbeatTime, condition.Message)
+	}
+	return errors.New("the Node says nothing of being Ready")
 }

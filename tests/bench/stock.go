@@ -12,15 +12,17 @@ import (
 )
 
 // stockPrograms are the components as programs of their own: what they are
-// compiled to, and their packages.
-var stockPrograms = []struct{ name, source string }{
-	{"etcd", "go.etcd.io/etcd/server/v3"},
-	{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"},
-	{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"},
-	{"kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"},
-	// These two are only weighed.
-	{"kubelet", "k8s.io/kubernetes/cmd/kubelet"},
-	{"kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"},
+// compiled to, their packages, and build tags.
+var stockPrograms = []struct{ name, source, tags string }{
+	{"etcd", "go.etcd.io/etcd/server/v3", ""},
+	{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", ""},
+	{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", ""},
+	{"kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", ""},
+	// These are a node.
+	{"kubelet", "k8s.io/kubernetes/cmd/kubelet", ""},
+	{"kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", ""},
+	// ZFS and traces need modules that nothing else here does.
+	{"containerd", "github.com/containerd/containerd/v2/cmd/containerd", "no_zfs,no_tracing"},
 }
 
 // controlPrograms is how many of stockPrograms are a control plane.
@@ -36,7 +38,7 @@ type clusterPrograms struct {
 // buildClusterPrograms compiles both sides out of the same modules, as images
 // have their programs: stripped, without cgo. The version goes into the stock
 // ones as into those that Kubernetes releases.
-func buildClusterPrograms(ctx context.Context, s *session) (c clusterPrograms, err error) {
+func (s *session) buildClusterPrograms(ctx context.Context) (c clusterPrograms, err error) {
 	versions, err := s.command(ctx, s.source, nil, "go", "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes", "go.etcd.io/etcd/server/v3")
 	if err != nil {
 		return c, err
@@ -44,21 +46,24 @@ func buildClusterPrograms(ctx context.Context, s *session) (c clusterPrograms, e
 	if _, err := fmt.Sscan(versions.stdout, &c.kubernetes, &c.etcd); err != nil {
 		return c, fmt.Errorf("go list: %w", err)
 	}
-	compile := func(name, source string) (string, error) {
-		s.logf("compile %s", name)
+	compile := func(name, source, tags string) (string, error) {
 		path := filepath.Join(s.work, "cluster", name)
-		_, err := s.command(ctx, s.source, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath",
+		if _, err := os.Stat(path); err == nil {
+			return path, nil // for another part
+		}
+		s.logf("compile %s", name)
+		_, err := s.command(ctx, s.source, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-tags="+tags,
 			"-ldflags=-s -w -X k8s.io/component-base/version.gitVersion="+c.kubernetes, "-o", path, source)
 		return path, err
 	}
 	for _, p := range stockPrograms {
-		path, err := compile(p.name, p.source)
+		path, err := compile(p.name, p.source, p.tags)
 		if err != nil {
 			return c, err
 		}
 		c.stock = append(c.stock, path)
 	}
-	c.skerry, err = compile("skerry", "./cmd/skerry")
+	c.skerry, err = compile("skerry", "./cmd/skerry", "")
 	return c, err
 }
 
@@ -145,6 +150,9 @@ func makeStockCertificates(dir, address string, now time.Time) error {
 		{"ca", "admin", pki.Subject{Name: "kubernetes-admin", Groups: []string{"system:masters"}}},
 		{"ca", "controller-manager", pki.Subject{Name: "system:kube-controller-manager"}},
 		{"ca", "scheduler", pki.Subject{Name: "system:kube-scheduler"}},
+		{"ca", "kubelet", pki.Subject{Name: "system:node:" + benchNode, Groups: []string{"system:nodes"}}},
+		{"ca", "kubelet-server", pki.Subject{Name: benchNode, Hosts: []string{benchNode}}},
+		{"ca", "kube-proxy", pki.Subject{Name: "system:kube-proxy"}},
 		{"front-proxy-ca", "front-proxy-client", pki.Subject{Name: frontProxyUser}},
 		{"etcd-ca", "etcd-server", pki.Subject{Name: "etcd", Hosts: []string{"localhost", "127.0.0.1"}}},
 		{"etcd-ca", "etcd-peer", pki.Subject{Name: "etcd", Hosts: []string{"localhost", "127.0.0.1"}}},

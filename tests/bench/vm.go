@@ -25,44 +25,58 @@ type bootTimes struct {
 const (
 	// bootDeadline is for a machine that hangs, not for a slow one.
 	bootDeadline = 15 * time.Minute
+	// machineDeadline is for one that does not end.
+	machineDeadline = time.Hour
 	// pressAgain is how long the power button may go unnoticed.
 	pressAgain = 15 * time.Second
 )
 
-// boot runs a machine until its node is up, and then switches it off with its
-// power button.
+// boot runs a machine until its node is up, and then switches it off.
 func boot(ctx context.Context, options qemu.Machine) (times bootTimes, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*bootDeadline, errors.New("the machine hangs"))
+	started := time.Now()
+	err = runMachine(ctx, options, func(console *machine.Console) error {
+		if _, err := console.Expect(`^skerry: node up: `, bootDeadline); err != nil {
+			return err
+		}
+		up := time.Since(started)
+		if times, err = parseBoot(console.Lines()); err != nil {
+			return err
+		}
+		times.up = up
+		return nil
+	})
+	return times, err
+}
+
+// runMachine starts a machine, calls watch, and then switches the machine off
+// with its power button.
+func runMachine(ctx context.Context, options qemu.Machine, watch func(*machine.Console) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, machineDeadline, errors.New("the machine hangs"))
 	defer cancel()
 	args, err := options.Command()
 	if err != nil {
-		return times, err
+		return err
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	// QEMU's console ends when nobody can write to it any more.
 	if _, err := cmd.StdinPipe(); err != nil {
-		return times, err
+		return err
 	}
 	serial, err := cmd.StdoutPipe()
 	if err != nil {
-		return times, err
+		return err
 	}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	console := machine.NewConsole()
-	started := time.Now()
 	if err := cmd.Start(); err != nil {
-		return times, fmt.Errorf("start %s: %w: run `make deps`", args[0], err)
+		return fmt.Errorf("start %s: %w: run `make deps`", args[0], err)
 	}
 	read := make(chan struct{})
 	go func() { console.Follow(serial); close(read) }()
-	_, err = console.Expect(`^skerry: node up: `, bootDeadline)
-	up := time.Since(started)
-	if err == nil {
-		times, err = parseBoot(console.Lines())
-		times.up = up
-		err = errors.Join(err, powerOff(ctx, options.Monitor, console, read))
+	if err = watch(console); err == nil {
+		err = powerOff(ctx, options.Monitor, console, read)
 	}
 	if err != nil {
 		cancel()
@@ -71,7 +85,7 @@ func boot(ctx context.Context, options qemu.Machine) (times bootTimes, err error
 	if ended := cmd.Wait(); err == nil && ended != nil {
 		err = fmt.Errorf("%s: %w: %s", args[0], ended, strings.TrimSpace(stderr.String()))
 	}
-	return times, err
+	return err
 }
 
 // powerOff presses the power button, again if the node takes no notice, until

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Where the machine of part node has what it needs.
+const (
+	innerFolder = "/usr/lib/skerry-bench" // programs, innerImages and this program itself
+	innerImages = "pause.tar"
+	innerData   = "/var/lib/skerry-bench"
+	innerRun    = "/run/skerry-bench"
+	// innerSide names the side to start. The node config brings it.
+	innerSide = "/etc/skerry-bench"
+	// innerMark is what the line with the times begins with.
+	innerMark = "bench: "
+)
+
+// The sides that are compared.
+const (
+	skerrySide = "skerry"
+	stockSide  = "stock"
+)
+
+// innerResult is what the program in the machine says, as one line of JSON.
+type innerResult struct {
+	Times nodeTimes `json:"times"`
+	Error string    `json:"error,omitempty"`
+}
+
+// inNode is what this program does as the service of a machine.
+func inNode(ctx context.Context, stderr io.Writer) int {
+	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	if err == nil {
+		err = errors.Join(startInside(ctx, console), console.Close())
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// startInside starts one side on the machine that this program runs on, tells
+// on its console how long that took, and leaves it running until ctx ends.
+func startInside(ctx context.Context, console io.Writer) error {
+	r, times, err := inside(ctx)
+	result := innerResult{Times: times.nodeTimes()}
+	if err != nil {
+		result.Error = err.Error()
+	}
+	line, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(console, "\n%s%s\n", innerMark, line)
+	<-ctx.Done()
+	if r != nil {
+		return r.end()
+	}
+	return nil
+}
+
+func inside(ctx context.Context) (*running, startTimes, error) {
+	side, err := os.ReadFile(innerSide)
+	if err != nil {
+		return nil, startTimes{}, err
+	}
+	address, err := ownGlobalAddress()
+	if err != nil {
+		return nil, startTimes{}, err
+	}
+	p := &plane{name: strings.TrimSpace(string(side)), data: innerData, run: innerRun, node: benchNode, network: sharedNetwork(address)}
+	defer p.network.close()
+	file := func(name string) string { return filepath.Join(innerFolder, name) }
+	const skerry = "/usr/bin/skerry"
+	switch p.name {
+	case skerrySide:
+		p.prepare = prepareSkerry(skerry)
+	case stockSide:
+		var paths []string
+		for _, program := range stockPrograms {
+			paths = append(paths, file(program.name))
+		}
+		p.prepare = prepareStockNode(paths, skerry, file(innerImages))
+	default:
+		return nil, startTimes{}, fmt.Errorf("%s: there is no side %q", innerSide, p.name)
+	}
+	pod := firstPod
+	if _, err := os.Stat(p.data); err == nil {
+		pod = laterPod
+	}
+	if err := os.MkdirAll(p.data, 0o700); err != nil {
+		return nil, startTimes{}, err
+	}
+	return p.start(ctx, pod)
+}
+
+// ownGlobalAddress is the machine's address in the network that it is in.
+func ownGlobalAddress() (string, error) {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", err
+	}
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			return n.IP.String(), nil
+		}
+	}
+	return "", fmt.Errorf("no address among %v", addresses)
+}

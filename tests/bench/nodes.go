@@ -1,0 +1,211 @@
+package main
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/skerry-os/skerry/builder"
+	"github.com/skerry-os/skerry/builder/containerimage/layouttest"
+	"github.com/skerry-os/skerry/builder/disk"
+	"github.com/skerry-os/skerry/builder/qemu"
+	"github.com/skerry-os/skerry/tests/machine"
+)
+
+const (
+	nodeBoard = "x86_64"
+	// nodeMemory is in MiB. The stock components need more than skerry.
+	nodeMemory = 3072
+	// nodeDeadline is for a start that hangs.
+	nodeDeadline = 2 * startDeadline
+	// benchOverlay is the cluster's with another service: this program.
+	benchOverlay = "bench"
+)
+
+// nodeTimes are those of a start with a kubelet.
+type nodeTimes struct {
+	Ready   time.Duration `json:"ready"` // the API server
+	Account time.Duration `json:"account"`
+	Node    time.Duration `json:"node"`
+	Running time.Duration `json:"running"`
+}
+
+func (t startTimes) nodeTimes() nodeTimes { return nodeTimes{t.ready, t.account, t.node, t.running} }
+
+// nodeSide is what was measured of one side.
+type nodeSide struct {
+	name         string
+	first, again []nodeTimes
+}
+
+// nodeFigures are what the part node measures.
+type nodeFigures struct{ skerry, stock nodeSide }
+
+// measureNodes compares whole nodes: control plane, containerd, kubelet and
+// kube-proxy in a virtual machine. Each side starts on a disk without data, and
+// then, after power off, once more on the same disk.
+func measureNodes(ctx context.Context, s *session) error {
+	b, err := s.buildNode(ctx)
+	if err != nil {
+		return err
+	}
+	m := nodeFigures{skerry: nodeSide{name: skerrySide}, stock: nodeSide{name: stockSide}}
+	sides := []*nodeSide{&m.skerry, &m.stock}
+	for run := range s.runs {
+		for _, side := range sides {
+			s.logf("nodes, run %d of %d, %s", run+1, s.runs, side.name)
+			if err := s.startNode(ctx, b, side); err != nil {
+				return fmt.Errorf("%s: %w", side.name, err)
+			}
+		}
+		slices.Reverse(sides)
+	}
+	m.write(s.page)
+	return nil
+}
+
+// buildNode makes an image that has the programs of both sides, and as a
+// service this program.
+func (s *session) buildNode(ctx context.Context) (b built, err error) {
+	programs, err := s.buildClusterPrograms(ctx)
+	if err != nil {
+		return b, err
+	}
+	w, err := s.prepare(ctx)
+	if err != nil {
+		return b, err
+	}
+	overlays := filepath.Join(w.sources, "overlays")
+	overlay := filepath.Join(overlays, benchOverlay)
+	if err := os.CopyFS(overlay, os.DirFS(filepath.Join(overlays, "cluster"))); err != nil {
+		return b, err
+	}
+	services := filepath.Join(overlay, "root", "usr", "lib", "skerry", "services")
+	if err := os.RemoveAll(services); err != nil {
+		return b, err
+	}
+	inner := filepath.Join(overlay, "root", innerFolder)
+	for _, dir := range []string{services, inner} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return b, err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(services, "bench.yaml"), fmt.Appendf(nil,
+		"name: bench\ncommand: [%s/bench, -in-node]\nrestart: never\nstopTimeout: 2m\n", innerFolder), 0o644); err != nil {
+		return b, err
+	}
+	for _, program := range programs.stock {
+		to := filepath.Join(inner, filepath.Base(program))
+		if err := errors.Join(disk.Copy(ctx, to, program), os.Chmod(to, 0o755)); err != nil {
+			return b, err
+		}
+	}
+	build := func(to, source string) error {
+		_, err := s.command(ctx, s.source, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", to, source)
+		return err
+	}
+	if err := build(filepath.Join(inner, "bench"), "./tests/bench"); err != nil {
+		return b, err
+	}
+	pause := filepath.Join(s.work, "pause")
+	if err := build(pause, "./images/pause"); err != nil {
+		return b, err
+	}
+	if err := writeArchive(filepath.Join(inner, innerImages), filepath.Join(s.work, "pause-layout"), pause); err != nil {
+		return b, err
+	}
+	return w.build(ctx, nodeBoard, filepath.Join(s.work, "node"), append(slices.Clone(withoutCluster), "--overlay", benchOverlay)...)
+}
+
+// writeArchive makes an archive with the image of the Pod.
+func writeArchive(name, layout, program string) error {
+	contents, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	if err := layouttest.Write(layout, podImage, "amd64", contents); err != nil {
+		return err
+	}
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	archive := tar.NewWriter(file)
+	return errors.Join(archive.AddFS(os.DirFS(layout)), archive.Close(), file.Close())
+}
+
+// startNode adds a start without data and one with them to what is known of a
+// side.
+func (s *session) startNode(ctx context.Context, b built, side *nodeSide) error {
+	dir, err := os.MkdirTemp(s.work, "machine-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	config, target := filepath.Join(dir, "config.yaml"), filepath.Join(dir, "disk")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "apiVersion: skerry.dev/v1alpha1\nkind: NodeConfig\nfiles:\n- {path: %s, content: %s}\n", innerSide, side.name), 0o600); err != nil {
+		return err
+	}
+	if err := builder.PrepareDisk(ctx, b.file("img"), target, diskBytes, config); err != nil {
+		return err
+	}
+	options := qemu.Machine{
+		GOARCH: b.manifest.Architecture, Disk: target, Variables: filepath.Join(dir, "variables"), Memory: nodeMemory,
+		Monitor: filepath.Join(dir, "monitor"), Serial: "stdio",
+	}
+	for _, times := range []*[]nodeTimes{&side.first, &side.again} {
+		var result innerResult
+		err := runMachine(ctx, options, func(console *machine.Console) error {
+			groups, err := console.Expect("^"+innerMark+"(.*)$", nodeDeadline)
+			if err != nil {
+				return err
+			}
+			return json.Unmarshal([]byte(groups[1]), &result)
+		})
+		if err == nil && result.Error != "" {
+			err = errors.New(result.Error)
+		}
+		if err != nil {
+			return err
+		}
+		*times = append(*times, result.Times)
+	}
+	return nil
+}
+
+func (m *nodeFigures) write(p *page) {
+	p.heading(2, "Nodes")
+	p.paragraph("A server with its own node in a virtual machine of 2 processors and %d MiB: `skerry server` beside the components as processes of their own, which are the control plane of "+
+		"\"Control planes\" and kubelet, kube-proxy (nftables) and containerd. Both are in the same image, on an emulated disk, and start when the node is up, all processes at once; "+
+		"the second start is after power off. skerry brings its batteries (CoreDNS, metrics-server, the network, local storage, network policies, load balancer) and makes its keys, certificates and settings "+
+		"after the clock started. The stock side has none of that to do: its certificates and settings are made before, the image of the Pod is imported before, and its network is one CNI "+
+		"plugin (bridge) that is configured already. A Pod is made as soon as the API server takes one. Starts of each kind: %d. Load at the end: %s.", nodeMemory, len(m.skerry.first), load())
+	var t table
+	t.row("from the start to", "skerry", "stock", "ratio", "budget")
+	for _, kind := range []struct {
+		name          string
+		skerry, stock []nodeTimes
+	}{{"no data", m.skerry.first, m.stock.first}, {"data of before", m.skerry.again, m.stock.again}} {
+		for _, figure := range []struct {
+			name, budget string
+			of           func(nodeTimes) time.Duration
+		}{
+			{"API server ready", "", func(t nodeTimes) time.Duration { return t.Ready }},
+			{"default ServiceAccount", "", func(t nodeTimes) time.Duration { return t.Account }},
+			{"Ready node", clusterBudget, func(t nodeTimes) time.Duration { return t.Node }},
+			{"first Pod runs", clusterBudget, func(t nodeTimes) time.Duration { return t.Running }},
+		} {
+			a := pick(kind.skerry, func(t nodeTimes) float64 { return figure.of(t).Seconds() })
+			b := pick(kind.stock, func(t nodeTimes) float64 { return figure.of(t).Seconds() })
+			t.row(figure.name+", "+kind.name, seconds(a), seconds(b), ratio(median(a), median(b)), figure.budget)
+		}
+	}
+	t.write(p)
+}
