@@ -150,7 +150,11 @@ spec:
 			}
 			return err
 		})
-		o.kubectlMust("delete", "pod", pod, "--now")
+		// The node may still be busy with what it pulled.
+		o.until("delete "+pod, func() error {
+			_, err := o.kubectl("delete", "pod", pod, "--now", "--ignore-not-found")
+			return err
+		})
 	}
 }
 
