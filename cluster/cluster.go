@@ -44,7 +44,6 @@ var (
 
 // Run runs a server or an agent until ctx ends or its first part fails.
 func Run(ctx context.Context, c *config.Config) error {
-	began := time.Now()
 	if err := hostcheck.Refuse(hostcheck.Host{}.Check(ctx, Needs(c))); err != nil {
 		return fmt.Errorf("this machine cannot be a cluster %s (`skerry check-config` shows all checks):\n%w", c.Role, err)
 	}
@@ -56,13 +55,18 @@ func Run(ctx context.Context, c *config.Config) error {
 	}
 	process.SaveMemory(ctx)
 	supervisor := notify.FromEnvironment()
+	if waitForClock(ctx, time.Now, supervisor.Status) != nil {
+		return nil
+	}
 	if err := c.WaitForAddress(ctx, func() { supervisor.Status("waiting for an address") }); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
+	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return watchClock(ctx, began) })
 	group.Go(func() error { return supervisor.Watchdog(ctx) })
 	if !c.DisableAgent {
 		group.Go(func() error { return containerdPart.Run(ctx, c) })
