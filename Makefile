@@ -44,8 +44,8 @@ test-rootful: ## run the tests that need root, if this is root
 	@if [ "$$(id -u)" -eq 0 ]; then $(GO) test -tags rootful,netns ./agent/mount ./agent/network ./cluster/datastore ./imageseed/node; \
 	else echo "not root: the tests of mount, network, datastore and imageseed/node that need it are left out"; fi
 
-soak: build ## run the long tests: many power cuts in a row, the download on Debian, the cluster on a Raspberry Pi, on two nodes and with little memory
-	$(GO) test -tags system,soak -timeout 300m -v -run 'TestMany|OnDebian|RaspberryPiIsACluster|OfTwoNodes|TenPods' ./tests
+soak: build ## run the long tests: many power cuts in a row, the download on Debian, the cluster on a Raspberry Pi, on two nodes, with little memory and with a clock that is set late
+	$(GO) test -tags system,soak -timeout 300m -v -run 'TestMany|OnDebian|RaspberryPiIsACluster|OfTwoNodes|TenPods|ClockIsSet' ./tests
 
 # SKERRY_CONFORMANCE='DNS|Service' runs those of the tests.
 conformance: ## run upstream's conformance tests on a node, and write docs/conformance.md

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/skerry-os/skerry/builder/qemu"
 	"github.com/skerry-os/skerry/cluster/clustertest"
 	"github.com/skerry-os/skerry/tests/machine"
 )
@@ -75,6 +76,29 @@ func TestRaspberryPiIsACluster(t *testing.T) {
 	m := startRaspberryPi(t, s.disk, s.hardware.Forwards...)
 	s.becomesCluster(m)
 	m.Kill()
+}
+
+// A board without a clock of its own starts with the time of its image, and is
+// told the right one when its certificates were made.
+func TestTheClockIsSetAYearForward(t *testing.T) {
+	timed(t)
+	i, err := build("x86_64", "x86_64-debug", "--overlay", "debug")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := machine.NewDisk(t, workDir, i.path(), clusterDisk)
+	m := machine.Start(t, qemu.Machine{GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: serverMemory})
+	comesUp(t, m, clusterReady)
+	s := newShell(t, m)
+	s.run("date -s 2028-06-01 && busybox dmesg -n 1")
+	m.Expect(`cluster: the clock was set forward by \d+ days`)
+	m.Expect(`^skerry: cluster: ` + clusterReady + `$`)
+	s.says("skerry certificate check", "ok")
+	s.run("skerry kubectl run first --image=skerry.dev/pause:v1 --restart=Never")
+	s.run("skerry kubectl wait pod/first --for=condition=Ready --timeout=20m")
+	s.says("skerry kubectl get nodes", `True|Ready`)
+	m.PowerOff()
+	d.CheckData()
 }
 
 // client is one of the server's API.
