@@ -23,7 +23,7 @@ const revisionGap = 1_000_000_000
 // open opens a database for one statement at a time. It must exist.
 func open(path string) (*sql.DB, error) {
 	name := url.URL{Scheme: "file", Path: path, RawQuery: "mode=rw"}
-	db, err := sql.Open(driver, name.String())
+	db, err := sql.Open(driverName, name.String())
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", path, err)
 	}
