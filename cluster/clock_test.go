@@ -22,6 +22,7 @@ func TestAClockThatWasSetFarEndsThisStart(t *testing.T) {
 		{400 * day, 400 * day, ""},
 		{400 * day, 400*day + 10*time.Minute, ""},
 		{-time.Hour, time.Hour, "set back by 2.0 hours"},
+		{8 * day, 9 * day, ""}, // before the start nothing was made
 	} {
 		err := judgeClock(tc.clock, tc.passed)
 		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
@@ -30,12 +31,23 @@ func TestAClockThatWasSetFarEndsThisStart(t *testing.T) {
 	}
 }
 
-func TestAClockThatGoesOnEndsNothing(t *testing.T) {
+func TestTheClockIsWatchedUntilItIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, end := context.WithTimeout(t.Context(), 30*24*time.Hour)
+		began, step := time.Now(), time.Duration(0)
+		since := func() (clock, passed time.Duration) {
+			passed = time.Since(began)
+			return passed + step, passed
+		}
+		ctx, end := context.WithTimeout(t.Context(), 24*time.Hour)
 		defer end()
-		if err := watchClock(ctx, time.Now()); err != nil {
-			t.Error(err)
+		if err := watchClock(ctx, since); err != nil {
+			t.Errorf("a clock that went on: %v", err)
+		}
+		time.AfterFunc(time.Minute, func() { step = -48 * time.Hour })
+		ctx, end = context.WithTimeout(t.Context(), 2*time.Minute)
+		defer end()
+		if err := watchClock(ctx, since); err == nil {
+			t.Error("nobody noticed a clock that was set back")
 		}
 	})
 }
@@ -47,7 +59,7 @@ func TestNothingStartsBeforeTheClockIsSet(t *testing.T) {
 			if passed := time.Since(began); passed < 90*time.Second {
 				return time.Unix(0, 0).Add(passed)
 			}
-			return pki.Earliest
+			return pki.Earliest()
 		}
 		var told []string
 		if err := waitForClock(t.Context(), now, func(text string) { told = append(told, text) }); err != nil {

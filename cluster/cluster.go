@@ -44,6 +44,10 @@ var (
 
 // Run runs a server or an agent until ctx ends or its first part fails.
 func Run(ctx context.Context, c *config.Config) error {
+	supervisor := notify.FromEnvironment()
+	if waitForClock(ctx, time.Now, supervisor.Status) != nil {
+		return nil // ctx ended
+	}
 	if err := hostcheck.Refuse(hostcheck.Host{}.Check(ctx, Needs(c))); err != nil {
 		return fmt.Errorf("this machine cannot be a cluster %s (`skerry check-config` shows all checks):\n%w", c.Role, err)
 	}
@@ -54,10 +58,6 @@ func Run(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	process.SaveMemory(ctx)
-	supervisor := notify.FromEnvironment()
-	if waitForClock(ctx, time.Now, supervisor.Status) != nil {
-		return nil
-	}
 	if err := c.WaitForAddress(ctx, func() { supervisor.Status("waiting for an address") }); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -66,7 +66,12 @@ func Run(ctx context.Context, c *config.Config) error {
 	}
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return watchClock(ctx, began) })
+	group.Go(func() error {
+		return watchClock(ctx, func() (clock, passed time.Duration) {
+			now := time.Now()
+			return now.Round(0).Sub(began.Round(0)), now.Sub(began)
+		})
+	})
 	group.Go(func() error { return supervisor.Watchdog(ctx) })
 	if !c.DisableAgent {
 		group.Go(func() error { return containerdPart.Run(ctx, c) })
@@ -92,6 +97,9 @@ func Run(ctx context.Context, c *config.Config) error {
 		return nil
 	})
 	err := group.Wait()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		supervisor.Status(err.Error())
+	}
 	supervisor.Stopping()
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -15,7 +15,7 @@ import (
 )
 
 // waitUntilReady returns once the API server answers and, where there is a
-// node, its kubelet has said since a time that it is Ready.
+// node, its kubelet has reported since the start that it is Ready.
 func waitUntilReady(ctx context.Context, c *config.Config, credentials string, began time.Time, progress func(string)) error {
 	var client kubernetes.Interface
 	var told string
@@ -40,7 +40,7 @@ func waitUntilReady(ctx context.Context, c *config.Config, credentials string, b
 			return false, nil
 		}
 		lacks, ready := node.judge(found.Status.Conditions)
-		if lacks != told && lacks != "" {
+		if lacks != "" && lacks != told {
 			told = lacks
 			progress(lacks)
 		}
@@ -67,13 +67,17 @@ func (r *reports) judge(conditions []corev1.NodeCondition) (lacks string, ready 
 		if r.first == nil {
 			r.first = &reported
 		}
-		// By the clock as it is now: it may have been set since. A report of
-		// before that looks old, but is not the one that was there first.
-		began := time.Now().Add(-time.Since(r.began)).Truncate(time.Second) // as the API's times
-		if reported.Time.Before(began) && reported.Equal(r.first) {
+		// By the clock as it is now, which may have been set since the start: a
+		// report that is not the first one is new, whenever it seems to be from.
+		now := time.Now()
+		began := now.Add(-now.Sub(r.began)).Truncate(time.Second) // as the API's times
+		if reported.Equal(r.first) && (reported.Time.Before(began) || reported.Time.After(now)) {
 			return "the node has not reported since this start", false
 		}
-		return "the node is not Ready: " + condition.Message, condition.Status == corev1.ConditionTrue
+		if condition.Status != corev1.ConditionTrue {
+			return "the node is not Ready: " + condition.Message, false
+		}
+		return "", true
 	}
 	return "", false
 }

@@ -57,6 +57,7 @@ type Control struct {
 	tunnels     *tunnel.Server
 	loopback    atomic.Pointer[join.SecretKeys]
 	known       atomic.Pointer[listers.SecretNamespaceLister] // tokens
+	made        time.Time                                     // the credentials of this start
 	etcd        *datastore.Etcd                               // nil: there is a single server
 }
 
@@ -90,7 +91,8 @@ func (c *Control) Run(ctx context.Context) error {
 	if c.authorities, err = loadAuthorities(c.ServerDir("tls"), time.Now()); err != nil {
 		return err
 	}
-	if err := c.writeCredentials(time.Now()); err != nil {
+	c.made = time.Now()
+	if err := c.writeCredentials(c.made); err != nil {
 		return err
 	}
 	if err := c.makeTokens(); err != nil {
@@ -182,6 +184,11 @@ func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error
 		}.Run(ctx)
 	})
 	group.Go(func() error {
+		// Meanwhile the API server starts, which leaves a processor to others.
+		scheduler, err := kube.NewScheduler(ctx, c.schedulerFlags())
+		if err != nil {
+			return err
+		}
 		restConfig, client, err := c.waitForAPI(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -189,16 +196,9 @@ func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error
 		if err != nil {
 			return err
 		}
-		known, err := c.followTokens(ctx, client)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		c.known.Store(&known)
 		c.loopback.Store(&join.SecretKeys{Client: client})
 		c.Progress("the API server is ready")
+		group.Go(func() error { return c.followTokens(ctx, client) })
 		if !c.Several() {
 			group.Go(func() error { return c.publishEndpoint(ctx, client) })
 		}
@@ -208,7 +208,7 @@ func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error
 			return c.asLeader(ctx, client, func(ctx context.Context) error {
 				leading, ctx := errgroup.WithContext(ctx)
 				leading.Go(func() error { return kube.ControllerManager(ctx, c.controllerManagerFlags()) })
-				leading.Go(func() error { return kube.Scheduler(ctx, c.schedulerFlags()) })
+				leading.Go(func() error { return scheduler.Run(ctx) })
 				leading.Go(func() error { return c.runAddons(ctx, restConfig, client) })
 				leading.Go(func() error { return c.runServiceLB(ctx, client) })
 				return leading.Wait()
@@ -235,7 +235,7 @@ func (c *Control) waitForAPI(ctx context.Context) (*rest.Config, kubernetes.Inte
 	if err != nil {
 		return nil, nil, err
 	}
-	err = wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		var status int
 		client.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).Do(ctx).StatusCode(&status)
 		return status == http.StatusOK, nil

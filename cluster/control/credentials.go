@@ -132,7 +132,10 @@ func (c *Control) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pki.Renew(ctx, asked, func() error { return c.writeCredentials(time.Now()) })
+	pki.Renew(ctx, c.made.Add(pki.CertificateLife), asked, func() (time.Time, error) {
+		now := time.Now()
+		return now.Add(pki.CertificateLife), c.writeCredentials(now)
+	})
 	return nil
 }
 

@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/skerry-os/skerry/cluster/atomicfile"
@@ -23,7 +22,7 @@ import (
 
 // followTokens has the cluster know this server's first tokens, and the server
 // know the cluster's. It returns when it does, and goes on until ctx ends.
-func (c *Control) followTokens(ctx context.Context, client kubernetes.Interface) (listers.SecretNamespaceLister, error) {
+func (c *Control) followTokens(ctx context.Context, client kubernetes.Interface) error {
 	tokens := join.Tokens{Client: client, CA: c.authorities.server.Digest()}
 	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		err := c.keepFirstTokens(ctx, tokens)
@@ -33,7 +32,7 @@ func (c *Control) followTokens(ctx context.Context, client kubernetes.Interface)
 		return err == nil, nil
 	})
 	if err != nil {
-		return nil, err
+		return nil // ctx ended
 	}
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(join.TokenNamespace),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = "type=" + join.TokenType }))
@@ -48,13 +47,14 @@ func (c *Control) followTokens(ctx context.Context, client kubernetes.Interface)
 	if _, err := secrets.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: write, UpdateFunc: func(_, now any) { write(now) },
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	factory.Start(ctx.Done())
-	if !cache.WaitForCacheSync(ctx.Done(), secrets.Informer().HasSynced) {
-		return nil, context.Cause(ctx)
+	if cache.WaitFor(ctx, "", secrets.Informer().HasSyncedChecker()) {
+		known := secrets.Lister().Secrets(join.TokenNamespace)
+		c.known.Store(&known)
 	}
-	return secrets.Lister().Secrets(join.TokenNamespace), nil
+	return nil
 }
 
 // keepFirstTokens has the cluster know the tokens in this server's files.

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/skerry-os/skerry/cluster/pki"
 )
 
 func (h *Host) root() Finding {
@@ -147,13 +149,9 @@ func (h *Host) firewall() Finding {
 	return Finding{Name: "firewall", Level: OK, Text: "neither firewalld nor ufw is on"}
 }
 
-// earliest is a time before which no certificate of a cluster can have been made:
-// a clock that says less was never set.
-var earliest = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
-
 func (h *Host) clock() []Finding {
 	now := h.Now()
-	if now.Before(earliest) {
+	if now.Before(pki.Earliest()) {
 		return []Finding{{"clock", Missing, "it says " + now.UTC().Format(time.DateTime) + ", which cannot be", "set it, and have systemd-timesyncd or chrony keep it"}}
 	}
 	if !h.InSync() {

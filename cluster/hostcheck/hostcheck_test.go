@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/skerry-os/skerry/cluster/pki"
 )
 
 const release = "6.12.48+deb13-amd64"
@@ -34,7 +36,7 @@ func newMachine(t *testing.T) *machine {
 		Root:    t.TempDir(),
 		UserID:  func() int { return 0 },
 		Run:     func(context.Context, string, ...string) (string, error) { return m.nft, m.Look("nft") },
-		Now:     func() time.Time { return earliest },
+		Now:     func() time.Time { return pki.Earliest() },
 		InSync:  func() bool { return true },
 		Space:   func(string) (int64, int64, error) { return goodRoom, unix.EXT4_SUPER_MAGIC, nil },
 		Release: func() string { return release },

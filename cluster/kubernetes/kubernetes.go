@@ -79,9 +79,15 @@ func applyLogging(c *logsapi.LoggingConfiguration, gates featuregate.FeatureGate
 	return nil
 }
 
+// preparing is held while a component changes what belongs to the process: they
+// are set up at the same time.
+var preparing sync.Mutex
+
 // prepare sets the flags of a component of the control plane, and with them the
 // gates and the log, which belong to the whole process.
 func prepare(component string, flags Flags, sets cliflag.NamedFlagSets, registry compatibility.ComponentGlobalsRegistry, log *logsapi.LoggingConfiguration) error {
+	preparing.Lock()
+	defer preparing.Unlock()
 	if err := setGlobals(); err != nil {
 		return err
 	}

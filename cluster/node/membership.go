@@ -39,6 +39,8 @@ func NodeKubeconfig(c *config.Config) string { return c.RunFile("node", "kubelet
 const (
 	firstPause = 200 * time.Millisecond // before a server is asked again
 	lastPause  = 5 * time.Second
+	// ownPause is the last one of a server's own node: it starts at the same time.
+	ownPause = 400 * time.Millisecond
 )
 
 // join asks the server for certificates until it has them. A node that was
@@ -57,7 +59,10 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 		return nil, err
 	}
 	n.Progress("joining the cluster")
-	pause := firstPause
+	pause, last := firstPause, lastPause
+	if n.Role == config.Server {
+		last = ownPause
+	}
 	for {
 		response, err := n.ask(ctx, key)
 		if err == nil {
@@ -66,7 +71,8 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 		if ctx.Err() != nil {
 			return nil, nil
 		}
-		if kept := n.keptMembership(); kept != nil && !errors.Is(err, join.ErrRefused) {
+		// A server's own node waits for the server, which knows what time it is.
+		if kept := n.keptMembership(); kept != nil && n.Role != config.Server && !errors.Is(err, join.ErrRefused) {
 			slog.Warn("the server does not answer: the node goes on with the certificates it has", "error", err)
 			return kept, nil
 		}
@@ -82,7 +88,7 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 			return nil, nil
 		case <-time.After(pause):
 		}
-		pause = min(pause*3/2, lastPause)
+		pause = min(pause*3/2, last)
 	}
 }
 
@@ -171,29 +177,42 @@ func (n *Node) keptMembership() *join.Response {
 	if json.Unmarshal(contents, &kept) != nil {
 		return nil
 	}
-	if certificates, err := pki.ParseCertificates([]byte(kept.Kubelet)); err != nil || time.Now().After(certificates[0].NotAfter) {
-		return nil
+	for _, text := range []string{kept.Kubelet, kept.Proxy, kept.Serving} {
+		c, err := pki.ParseCertificates([]byte(text))
+		if now := time.Now(); err != nil || now.Before(c[0].NotBefore) || now.After(c[0].NotAfter) {
+			return nil
+		}
 	}
 	return &kept
 }
 
 // renew asks for new certificates when it is time or somebody asks. The components read the
 // files again by themselves.
-func (n *Node) renew(ctx context.Context) error {
+func (n *Node) renew(ctx context.Context, m *join.Response) error {
 	asked, err := certificates.Requests(ctx, n.Config)
 	if err != nil {
 		return err
 	}
-	pki.Renew(ctx, asked, func() error {
+	pki.Renew(ctx, ends(m), asked, func() (time.Time, error) {
 		key, err := pki.LoadOrMakeKey(n.keyFile())
 		if err != nil {
-			return err
+			return time.Time{}, err
 		}
 		response, err := n.ask(ctx, key)
 		if err != nil {
-			return err
+			return time.Time{}, err
 		}
-		return n.writeMembership(response)
+		return ends(response), n.writeMembership(response)
 	})
 	return nil
+}
+
+// ends is when a node's certificates do, which are made together. Those that
+// cannot be read are of no use already.
+func ends(m *join.Response) time.Time {
+	c, err := pki.ParseCertificates([]byte(m.Kubelet))
+	if err != nil {
+		return time.Time{}
+	}
+	return c[0].NotAfter
 }

@@ -48,6 +48,8 @@ func (n *Node) Run(parent context.Context) error {
 	if err := n.runBalancer(ctx, group); err != nil {
 		return err
 	}
+	images := sync.OnceValue(func() *container.Images { return n.seedImages(ctx) })
+	go images() // containerd is there before the server
 	membership, err := n.join(ctx)
 	if err != nil {
 		return err
@@ -66,9 +68,9 @@ func (n *Node) Run(parent context.Context) error {
 	if err != nil {
 		return err
 	}
-	group.Go(func() error { return n.renew(ctx) })
+	group.Go(func() error { return n.renew(ctx, membership) })
 	group.Go(func() error { return n.followServers(ctx, membership.Servers) })
-	group.Go(func() error { return n.runKubelet(ctx) })
+	group.Go(func() error { return n.runKubelet(ctx, images) })
 	group.Go(func() error { return kube.Proxy(ctx, n.proxyFlags(membership)) })
 	group.Go(func() error {
 		return network.Network{
@@ -88,17 +90,26 @@ func (n *Node) Run(parent context.Context) error {
 	return process.Bounded(parent, stopTimeout, group.Wait)
 }
 
-// runKubelet runs the kubelet once containerd answers and knows the images that
-// the node carries.
-func (n *Node) runKubelet(ctx context.Context) error {
-	n.Progress("waiting for containerd")
+// seedImages waits for containerd and has it know the images that the node
+// carries. What it knows already may do.
+func (n *Node) seedImages(ctx context.Context) *container.Images {
 	if err := waitForSocket(ctx, container.Socket(n.Config)); err != nil {
 		return nil // ctx ended
 	}
 	images, err := container.SeedImages(ctx, n.Config)
-	if err != nil {
-		// What is there already may do.
+	if err != nil && ctx.Err() == nil {
 		slog.Error("images that came with this release", "error", err)
+	}
+	return images
+}
+
+// runKubelet runs the kubelet once containerd answers and has been told of
+// images.
+func (n *Node) runKubelet(ctx context.Context, seeded func() *container.Images) error {
+	n.Progress("waiting for containerd")
+	images := seeded()
+	if ctx.Err() != nil {
+		return nil
 	}
 	var unpacking sync.WaitGroup
 	unpacking.Go(func() {

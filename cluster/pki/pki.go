@@ -42,10 +42,10 @@ const (
 	backdate = 24 * time.Hour
 )
 
-// Earliest is when authorities begin to be valid. A clock before that has not
-// been set, and one that was ahead when an authority was made must not be too
-// early for it once it is right.
-var Earliest = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+// Earliest is when authorities begin to be valid, whatever the clock says when
+// they are made: if it was ahead, they have to be valid once it is right. A clock
+// that is before it has not been set.
+func Earliest() time.Time { return time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
 // Authority signs certificates.
 type Authority struct {
@@ -87,7 +87,7 @@ func makeAuthority(path, name string, key crypto.Signer, now time.Time) (*Author
 	template := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: "skerry-" + name},
-		NotBefore:             Earliest,
+		NotBefore:             Earliest(),
 		NotAfter:              now.Add(authorityLife).UTC(),
 		IsCA:                  true,
 		BasicConstraintsValid: true,

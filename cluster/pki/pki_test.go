@@ -162,3 +162,24 @@ func TestValidityBeginsInThePast(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAuthorityOfAClockThatWasAheadIsValidNow(t *testing.T) {
+	dir := t.TempDir()
+	ahead, err := LoadOrMakeAuthority(dir, "ca", now.AddDate(3, 0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := LoadOrMakeKey(filepath.Join(dir, "k"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := ahead.Sign(Subject{Name: "c"}, key.Public(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ahead.Certificate)
+	if _, err := c.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Error(err)
+	}
+}
