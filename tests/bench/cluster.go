@@ -189,7 +189,7 @@ func (m *clusterFigures) write(p *page) {
 		"skerry makes its own after that. skerry also encrypts Secrets, keeps an audit log and applies its addons, but for metrics-server, which no kubelet would run here. "+
 		"Starts of each kind: %d, in turns, data on the same disk. Load at the end: %s.", m.kubernetes, m.etcd, len(m.skerry.first), load())
 	p.paragraph("No kubelet runs. A Node object stands in for one: the benchmark makes it as soon as the API server is ready, says that it is Ready, and renews its lease. " +
-		"Bound is a Pod that the scheduler gave to that Node: what is missing to a first Pod that runs is the same on both sides.")
+		"Bound is a Pod that the scheduler gave to that Node. What a kubelet does then is in \"Nodes\".")
 	var t table
 	t.row("from the start to", "skerry", "stock", "ratio", "budget")
 	times := func(what, budget string, skerry, stock []startTimes, figure func(startTimes) time.Duration) {

@@ -52,7 +52,13 @@ func inNode(ctx context.Context, stderr io.Writer) int {
 // startInside starts one side on the machine that this program runs on, tells
 // on its console how long that took, and leaves it running until ctx ends.
 func startInside(ctx context.Context, console io.Writer) error {
-	r, times, err := inside(ctx)
+	var r *running
+	var times startTimes
+	p, err := insidePlane(ctx)
+	if err == nil {
+		defer p.network.close()
+		r, times, err = p.startInside(ctx)
+	}
 	result := innerResult{Times: times.nodeTimes()}
 	if err != nil {
 		result.Error = err.Error()
@@ -63,23 +69,19 @@ func startInside(ctx context.Context, console io.Writer) error {
 	}
 	fmt.Fprintf(console, "\n%s%s\n", innerMark, line)
 	<-ctx.Done()
-	if r != nil {
-		return r.end()
+	if r == nil {
+		return nil
 	}
-	return nil
+	return r.end()
 }
 
-func inside(ctx context.Context) (*running, startTimes, error) {
+// insidePlane is the side that the machine is to start.
+func insidePlane(ctx context.Context) (*plane, error) {
 	side, err := os.ReadFile(innerSide)
 	if err != nil {
-		return nil, startTimes{}, err
+		return nil, err
 	}
-	address, err := ownGlobalAddress()
-	if err != nil {
-		return nil, startTimes{}, err
-	}
-	p := &plane{name: strings.TrimSpace(string(side)), data: innerData, run: innerRun, node: benchNode, network: sharedNetwork(address)}
-	defer p.network.close()
+	p := &plane{name: strings.TrimSpace(string(side)), data: innerData, run: innerRun, node: benchNode}
 	file := func(name string) string { return filepath.Join(innerFolder, name) }
 	const skerry = "/usr/bin/skerry"
 	switch p.name {
@@ -92,8 +94,21 @@ func inside(ctx context.Context) (*running, startTimes, error) {
 		}
 		p.prepare = prepareStockNode(paths, skerry, file(innerImages))
 	default:
-		return nil, startTimes{}, fmt.Errorf("%s: there is no side %q", innerSide, p.name)
+		return nil, fmt.Errorf("%s: there is no side %q", innerSide, p.name)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, startDeadline, errors.New("the machine gets no address"))
+	defer cancel()
+	var address string
+	if err := eventually(ctx, func() (err error) { address, err = ownGlobalAddress(); return err }); err != nil {
+		return nil, err
+	}
+	p.network = sharedNetwork(address)
+	return p, nil
+}
+
+// startInside starts the side, with the data of before if there are any. Its
+// error holds the ends of all logs: nobody sees them else.
+func (p *plane) startInside(ctx context.Context) (*running, startTimes, error) {
 	pod := firstPod
 	if _, err := os.Stat(p.data); err == nil {
 		pod = laterPod
@@ -101,7 +116,15 @@ func inside(ctx context.Context) (*running, startTimes, error) {
 	if err := os.MkdirAll(p.data, 0o700); err != nil {
 		return nil, startTimes{}, err
 	}
-	return p.start(ctx, pod)
+	r, times, err := p.start(ctx, pod)
+	if err != nil {
+		logs, _ := filepath.Glob(filepath.Join(p.run, "*.log"))
+		for _, log := range logs {
+			text, _ := os.ReadFile(log)
+			err = fmt.Errorf("%w\n%s: %s", err, filepath.Base(log), lastLines(string(text), 4))
+		}
+	}
+	return r, times, err
 }
 
 // ownGlobalAddress is the machine's address in the network that it is in.

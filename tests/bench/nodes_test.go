@@ -18,10 +18,12 @@ import (
 )
 
 func TestNodesAreComparedByTheirMedians(t *testing.T) {
-	start := func(d time.Duration) nodeTimes { return nodeTimes{Ready: d, Account: 2 * d, Node: 3 * d, Running: 4 * d} }
+	start := func(d time.Duration) nodeTimes {
+		return nodeTimes{Ready: d, Account: 2 * d, Node: 3 * d, Running: 4 * d}
+	}
 	m := nodeFigures{
 		skerry: nodeSide{first: []nodeTimes{start(time.Second), start(3 * time.Second), start(time.Second)}, again: []nodeTimes{start(time.Second)}},
-		stock:  nodeSide{first: []nodeTimes{start(2 * time.Second)}, again: []nodeTimes{start(time.Second)}},
+		stock:  nodeSide{name: stockSide, first: []nodeTimes{{Ready: 2 * time.Second, Account: 4 * time.Second, Node: 6 * time.Second, Running: 8 * time.Second, Restarts: 3}}, again: []nodeTimes{start(time.Second)}},
 	}
 	var p page
 	m.write(&p)
@@ -35,6 +37,9 @@ func TestNodesAreComparedByTheirMedians(t *testing.T) {
 		if diff := cmp.Diff(want, got[what]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
 		}
+	}
+	if text := p.String(); !strings.Contains(text, "Of stock, processes ended and were started again after a second 3 times") || strings.Contains(text, "Of skerry") {
+		t.Error(text)
 	}
 }
 
@@ -85,32 +90,38 @@ func TestAStockNodeHasAllSettingsThatItsFlagsName(t *testing.T) {
 	for _, program := range stockPrograms {
 		paths = append(paths, "/x/"+program.name)
 	}
-	programs, err := prepareStockNode(paths, "/x/skerry", "/x/images")(p)
+	programs, err := prepareStockNode(paths, "/x/skerry", "/x/images")(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var names []string
+	var names, early []string
 	for _, program := range programs {
 		names = append(names, program.name())
+		if program.after == nil {
+			early = append(early, program.name())
+		}
+	}
+	if diff := cmp.Diff([]string{"containerd", "etcd", "kube-apiserver"}, early); diff != "" {
+		t.Errorf("what starts at once (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"}, names); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	value := func(program int, flag string) string {
+	value := func(name, flag string) string {
+		program := slices.Index(names, name)
 		i := slices.IndexFunc(programs[program].args, func(arg string) bool { return strings.HasPrefix(arg, "--"+flag+"=") })
 		if i < 0 {
-			t.Fatalf("%s has no --%s: %q", names[program], flag, programs[program].args)
+			t.Fatalf("%s has no --%s: %q", name, flag, programs[program].args)
 		}
 		return strings.SplitN(programs[program].args[i], "=", 2)[1]
 	}
-	const kubelet, proxy = 5, 6
-	for _, path := range []string{value(kubelet, "config"), value(kubelet, "kubeconfig"), value(proxy, "kubeconfig"), programs[0].args[1], filepath.Join(p.run, "cni", "bench.conflist")} {
+	for _, path := range []string{value("kubelet", "config"), value("kubelet", "kubeconfig"), value("kube-proxy", "kubeconfig"), programs[0].args[1], filepath.Join(p.run, "cni", "bench.conflist")} {
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm() != 0o600 || info.Size() == 0 {
 			t.Errorf("%s: %v, %v", path, info, err)
 		}
 	}
-	contents, err := os.ReadFile(value(kubelet, "config"))
+	contents, err := os.ReadFile(value("kubelet", "config"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // plane is one of the control planes that are compared.
@@ -22,15 +24,15 @@ type plane struct {
 	node string
 	// prepare makes what has to be there before a start, and returns the
 	// programs in the order of their start.
-	prepare func(*plane) ([]program, error)
+	prepare func(context.Context, *plane) ([]program, error)
 }
 
 // kubeconfig is the file with all rights.
 func (p *plane) kubeconfig() string { return filepath.Join(p.run, "admin.kubeconfig") }
 
 // prepareSkerry writes nothing: skerry makes all it needs itself.
-func prepareSkerry(path string) func(*plane) ([]program, error) {
-	return func(p *plane) ([]program, error) {
+func prepareSkerry(path string) func(context.Context, *plane) ([]program, error) {
+	return func(_ context.Context, p *plane) ([]program, error) {
 		settings := filepath.Join(p.run, "config.yaml") // not the machine's own
 		args := []string{
 			"server", "--config", settings, "--node-name", benchNode, "--data-dir", p.data, "--run-dir", filepath.Join(p.run, "run"),
@@ -42,7 +44,7 @@ func prepareSkerry(path string) func(*plane) ([]program, error) {
 		if p.network.address != "" {
 			args = append(args, "--node-ip", p.network.address)
 		}
-		return []program{{path, args}}, os.WriteFile(settings, nil, 0o600)
+		return []program{{path: path, args: args}}, os.WriteFile(settings, nil, 0o600)
 	}
 }
 
@@ -80,7 +82,7 @@ func (p *plane) start(ctx context.Context, pod string) (_ *running, t startTimes
 	if err := os.MkdirAll(p.run, 0o700); err != nil {
 		return nil, t, err
 	}
-	programs, err := p.prepare(p)
+	programs, err := p.prepare(ctx, p)
 	if err != nil {
 		return nil, t, err
 	}
@@ -120,6 +122,17 @@ type startStep struct {
 // observe notes when what a start consists of happens. Heartbeats go on until
 // life ends, waiting does until wait ends.
 func (r *running) observe(life, wait context.Context, p *plane, pod string, started time.Time, t *startTimes) error {
+	follow := func(wait context.Context, steps ...startStep) error {
+		for _, step := range steps {
+			if err := eventually(wait, step.done); err != nil {
+				return fmt.Errorf("wait for it to %s: %w", step.what, err)
+			}
+			if step.took != nil {
+				*step.took = time.Since(started)
+			}
+		}
+		return nil
+	}
 	ready := func() (err error) {
 		if r.client == nil {
 			if r.client, err = newClient(p.network, p.kubeconfig()); err != nil {
@@ -128,30 +141,25 @@ func (r *running) observe(life, wait context.Context, p *plane, pod string, star
 		}
 		return r.client.get(wait, "/readyz", nil)
 	}
+	if err := follow(wait, startStep{"answer", ready, &t.ready}); err != nil {
+		return err
+	}
 	account := func() error { return r.client.get(wait, "/api/v1/namespaces/default/serviceaccounts/default", nil) }
 	create := func() error { return r.client.createPod(wait, pod) }
-	steps := []startStep{{"answer", ready, &t.ready}}
-	if p.node == "" {
-		steps = append(steps, startStep{"have a Node", func() error { return r.standIn(life, wait) }, nil})
-	}
-	steps = append(steps, startStep{"make the default ServiceAccount", account, &t.account}, startStep{"take a Pod", create, nil})
-	if p.node != "" {
-		steps = append(steps, startStep{"have a Ready Node", func() error { return r.client.nodeReady(wait, p.node, started) }, &t.node})
-	}
 	bound := func() error { return r.client.bound(wait, pod, cmp.Or(p.node, standIn)) }
-	steps = append(steps, startStep{"bind a Pod", bound, &t.bound})
-	if p.node != "" {
-		steps = append(steps, startStep{"run a Pod", func() error { return r.client.podRuns(wait, pod) }, &t.running})
+	steps := []startStep{{"make the default ServiceAccount", account, &t.account}, {"take a Pod", create, nil}, {"bind a Pod", bound, &t.bound}}
+	if p.node == "" {
+		node := startStep{"have a Node", func() error { return r.standIn(life, wait) }, nil}
+		return follow(wait, append([]startStep{node}, steps...)...)
 	}
-	for _, step := range steps {
-		if err := eventually(wait, step.done); err != nil {
-			return fmt.Errorf("wait for it to %s: %w", step.what, err)
-		}
-		if step.took != nil {
-			*step.took = time.Since(started)
-		}
-	}
-	return nil
+	group, wait := errgroup.WithContext(wait)
+	group.Go(func() error {
+		return follow(wait, startStep{"have a Ready Node", func() error { return r.client.nodeReady(wait, p.node, started) }, &t.node})
+	})
+	group.Go(func() error {
+		return follow(wait, append(steps, startStep{"run a Pod", func() error { return r.client.podRuns(wait, pod) }, &t.running})...)
+	})
+	return group.Wait()
 }
 
 // standIn makes a Node without a kubelet, and keeps it Ready until life ends.

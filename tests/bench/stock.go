@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,9 +53,7 @@ func (s *session) buildClusterPrograms(ctx context.Context) (c clusterPrograms, 
 			return path, nil // for another part
 		}
 		s.logf("compile %s", name)
-		_, err := s.command(ctx, s.source, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-tags="+tags,
-			"-ldflags=-s -w -X k8s.io/component-base/version.gitVersion="+c.kubernetes, "-o", path, source)
-		return path, err
+		return path, s.compile(ctx, path, source, "-tags="+tags, "-ldflags=-s -w -X k8s.io/component-base/version.gitVersion="+c.kubernetes)
 	}
 	for _, p := range stockPrograms {
 		path, err := compile(p.name, p.source, p.tags)
@@ -65,6 +64,12 @@ func (s *session) buildClusterPrograms(ctx context.Context) (c clusterPrograms, 
 	}
 	c.skerry, err = compile("skerry", "./cmd/skerry", "")
 	return c, err
+}
+
+// compile makes a program of a package, as images have theirs: without cgo.
+func (s *session) compile(ctx context.Context, to, source string, flags ...string) error {
+	_, err := s.command(ctx, s.source, []string{"CGO_ENABLED=0"}, "go", slices.Concat([]string{"build", "-trimpath"}, flags, []string{"-o", to, source})...)
+	return err
 }
 
 // fileBytes is the size of files, together.
@@ -91,14 +96,15 @@ func (f flags) args() []string {
 }
 
 const (
-	apiServerURL    = "https://127.0.0.1:6443"
-	etcdURL         = "https://127.0.0.1:2379"
-	etcdPeerURL     = "https://127.0.0.1:2380"
-	serviceNetwork  = "10.96.0.0/12"
-	podNetwork      = "10.244.0.0/16"
-	frontProxyUser  = "front-proxy-client"
-	clusterIssuer   = "https://kubernetes.default.svc.cluster.local"
-	kubernetesHosts = "kubernetes kubernetes.default kubernetes.default.svc kubernetes.default.svc.cluster.local localhost 127.0.0.1 10.96.0.1"
+	apiServerAddress = "127.0.0.1:6443"
+	apiServerURL     = "https://" + apiServerAddress
+	etcdURL          = "https://127.0.0.1:2379"
+	etcdPeerURL      = "https://127.0.0.1:2380"
+	serviceNetwork   = "10.96.0.0/12"
+	podNetwork       = "10.244.0.0/16"
+	frontProxyUser   = "front-proxy-client"
+	clusterIssuer    = "https://kubernetes.default.svc.cluster.local"
+	kubernetesHosts  = "kubernetes kubernetes.default kubernetes.default.svc kubernetes.default.svc.cluster.local localhost 127.0.0.1 10.96.0.1"
 )
 
 // prepareStock makes what kubeadm makes before it starts a control plane, and
@@ -106,8 +112,8 @@ const (
 // (cmd/kubeadm/app/phases: controlplane/manifests.go, etcd/local.go). Keys are
 // on P-256 like those of the other side, though kubeadm's own choice is RSA,
 // which takes longer.
-func prepareStock(paths []string) func(*plane) ([]program, error) {
-	return func(p *plane) ([]program, error) {
+func prepareStock(paths []string) func(context.Context, *plane) ([]program, error) {
+	return func(_ context.Context, p *plane) ([]program, error) {
 		dir := filepath.Join(p.data, "pki")
 		if err := makeStockCertificates(dir, p.network.address, time.Now()); err != nil {
 			return nil, err

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"text/template"
 
 	"sigs.k8s.io/yaml"
@@ -52,12 +54,14 @@ const bridge = `{"cniVersion": "1.0.0", "name": "bench", "plugins": [{
 `
 
 // prepareStockNode makes what prepareStock does, and what kubeadm makes for a
-// node; it returns the programs of both. Everything is a process of its own
-// that starts at once: kubeadm has the kubelet start the control plane, and
-// Pods for kube-proxy and the network. The image of the Pod is there, too.
-func prepareStockNode(paths []string, skerry, images string) func(*plane) ([]program, error) {
-	return func(p *plane) ([]program, error) {
-		programs, err := prepareStock(paths)(p)
+// node; it returns the programs of both. Everything is a process of its own:
+// kubeadm has the kubelet start the control plane, and Pods for kube-proxy and
+// the network, which takes longer. Those that would end or pause for long while
+// the API server does not answer are started when it listens. The image of the
+// Pod is there, too.
+func prepareStockNode(paths []string, skerry, images string) func(context.Context, *plane) ([]program, error) {
+	return func(ctx context.Context, p *plane) ([]program, error) {
+		programs, err := prepareStock(paths)(ctx, p)
 		if err != nil {
 			return nil, err
 		}
@@ -67,7 +71,10 @@ func prepareStockNode(paths []string, skerry, images string) func(*plane) ([]pro
 				return nil, err
 			}
 		}
-		containerd, err := p.prepareContainerd(paths[len(paths)-1], skerry, images)
+		path := func(name string) string {
+			return paths[slices.IndexFunc(paths, func(path string) bool { return filepath.Base(path) == name })]
+		}
+		containerd, err := p.prepareContainerd(ctx, path("containerd"), skerry, images)
 		if err != nil {
 			return nil, err
 		}
@@ -79,18 +86,34 @@ func prepareStockNode(paths []string, skerry, images string) func(*plane) ([]pro
 		if err := os.WriteFile(settings, kubelet, 0o600); err != nil {
 			return nil, err
 		}
-		return append([]program{containerd}, append(programs, program{path: paths[controlPrograms], args: flags{
+		programs = append(programs, program{path: path("kubelet"), args: flags{
 			"config": settings, "kubeconfig": filepath.Join(pki, "kubelet.kubeconfig"), "hostname-override": p.node, "node-ip": p.network.address,
 			"root-dir": filepath.Join(p.data, "kubelet"), "cert-dir": filepath.Join(p.data, "kubelet", "pki"),
-		}.args()}, program{path: paths[controlPrograms+1], args: flags{
+		}.args()}, program{path: path("kube-proxy"), args: flags{
 			"kubeconfig": filepath.Join(pki, "kube-proxy.kubeconfig"), "hostname-override": p.node, "proxy-mode": "nftables", "cluster-cidr": podNetwork,
-		}.args()})...), nil
+		}.args()})
+		for i := range programs {
+			if name := programs[i].name(); name != "etcd" && name != "kube-apiserver" {
+				programs[i].after = func() bool { return listens("tcp", apiServerAddress) && listens("unix", p.containerdSocket()) }
+			}
+		}
+		return append([]program{containerd}, programs...), nil
 	}
 }
 
-// kubeletSettings are a KubeletConfiguration as kubeadm makes it
-// (cmd/kubeadm/app/componentconfigs/kubelet.go), but for the certificate, which
-// kubelets else sign themselves, with RSA.
+// listens tells whether somebody does at an address.
+func listens(network, address string) bool {
+	conn, err := net.Dial(network, address)
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil
+}
+
+// kubeletSettings are a KubeletConfiguration with what kubeadm's has
+// (cmd/kubeadm/app/componentconfigs/kubelet.go), but for static Pods, renewal of
+// certificates, systemd as the driver of control groups, and the certificate,
+// which kubelets else sign themselves, with RSA.
 func (p *plane) kubeletSettings(pki string) object {
 	return object{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
@@ -109,7 +132,7 @@ func (p *plane) containerdSocket() string { return filepath.Join(p.run, "contain
 
 // prepareContainerd writes containerd's settings and those of the network, and
 // gives containerd the image if this is a first start.
-func (p *plane) prepareContainerd(path, skerry, images string) (program, error) {
+func (p *plane) prepareContainerd(ctx context.Context, path, skerry, images string) (program, error) {
 	containerd := program{path: path, args: []string{"--config", filepath.Join(p.run, "containerd.toml"), "--log-level", "warn"}}
 	file, err := os.OpenFile(containerd.args[1], os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -131,11 +154,11 @@ func (p *plane) prepareContainerd(path, skerry, images string) (program, error) 
 	if _, err := os.Stat(filepath.Join(p.data, "containerd")); err == nil {
 		return containerd, nil
 	}
-	return containerd, p.importImages(containerd, skerry, images)
+	return containerd, p.importImages(ctx, containerd, skerry, images)
 }
 
 // importImages runs containerd for a while.
-func (p *plane) importImages(containerd program, skerry, images string) (err error) {
+func (p *plane) importImages(ctx context.Context, containerd program, skerry, images string) (err error) {
 	s, err := supervise(p.network, p.run, []program{containerd})
 	if err != nil {
 		return err
@@ -145,14 +168,13 @@ func (p *plane) importImages(containerd program, skerry, images string) (err err
 			err = failed
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), startDeadline)
+	ctx, cancel := context.WithTimeoutCause(ctx, startDeadline, errors.New("containerd hangs"))
 	defer cancel()
 	if err := eventually(ctx, func() error {
-		conn, err := net.Dial("unix", p.containerdSocket())
-		if err == nil {
-			conn.Close()
+		if !listens("unix", p.containerdSocket()) {
+			return errors.New("containerd does not listen")
 		}
-		return err
+		return nil
 	}); err != nil {
 		return err
 	}

@@ -15,6 +15,8 @@ import (
 type program struct {
 	path string
 	args []string
+	// after tells whether the program can be started; nil if at once.
+	after func() bool
 }
 
 func (p program) name() string { return filepath.Base(p.path) }
@@ -49,14 +51,17 @@ type process struct {
 	ended    chan struct{} // the last process did
 }
 
-// supervise starts all programs at once.
+// supervise starts all programs, each as soon as it can be.
 func supervise(n *network, logs string, programs []program) (*supervised, error) {
 	s := &supervised{network: n, logs: logs, programs: programs, failed: make(chan error, len(programs))}
 	for _, p := range programs {
 		one := &process{ended: make(chan struct{})}
-		cmd, err := s.start(p, one)
-		if err != nil {
-			return nil, errors.Join(err, s.stop())
+		var cmd *exec.Cmd
+		if p.after == nil {
+			var err error
+			if cmd, err = s.start(p, one); err != nil {
+				return nil, errors.Join(err, s.stop())
+			}
 		}
 		s.processes = append(s.processes, one)
 		go func() {
@@ -88,8 +93,20 @@ func (s *supervised) start(p program, one *process) (*exec.Cmd, error) {
 	return cmd, err
 }
 
-// keep waits for a process and starts the next one until it is told to stop.
-func (s *supervised) keep(p program, one *process, cmd *exec.Cmd) error {
+// keep waits for a process and starts the next one until it is told to stop. A
+// program that has to wait for something has no process yet.
+func (s *supervised) keep(p program, one *process, cmd *exec.Cmd) (err error) {
+	if cmd == nil {
+		for !p.after() {
+			if one.isStopping() {
+				return nil
+			}
+			time.Sleep(pollInterval)
+		}
+		if cmd, err = s.start(p, one); err != nil {
+			return err
+		}
+	}
 	for cmd != nil {
 		err := cmd.Wait()
 		one.mutex.Lock()
@@ -193,6 +210,12 @@ func (s *supervised) stop() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (p *process) isStopping() bool {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.stopping
 }
 
 func (p *process) signal(s os.Signal) {

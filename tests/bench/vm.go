@@ -39,11 +39,10 @@ func boot(ctx context.Context, options qemu.Machine) (times bootTimes, err error
 			return err
 		}
 		up := time.Since(started)
-		if times, err = parseBoot(console.Lines()); err != nil {
-			return err
-		}
+		var err error
+		times, err = parseBoot(console.Lines())
 		times.up = up
-		return nil
+		return err
 	})
 	return times, err
 }
@@ -79,6 +78,9 @@ func runMachine(ctx context.Context, options qemu.Machine, watch func(*machine.C
 		err = powerOff(ctx, options.Monitor, console, read)
 	}
 	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
 		cancel()
 	}
 	<-read
