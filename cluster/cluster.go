@@ -44,6 +44,7 @@ var (
 
 // Run runs a server or an agent until ctx ends or its first part fails.
 func Run(ctx context.Context, c *config.Config) error {
+	process.SaveMemory(ctx)
 	supervisor := notify.FromEnvironment()
 	if waitForClock(ctx, time.Now, supervisor.Status) != nil {
 		return nil // ctx ended
@@ -57,7 +58,6 @@ func Run(ctx context.Context, c *config.Config) error {
 	if err := os.MkdirAll(c.RunDir, 0o700); err != nil {
 		return err
 	}
-	process.SaveMemory(ctx)
 	if err := c.WaitForAddress(ctx, func() { supervisor.Status("waiting for an address") }); err != nil {
 		if ctx.Err() != nil {
 			return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -19,19 +20,28 @@ const (
 	// have large heaps of which little changes: half of Go's default saves some
 	// tens of megabytes of a small server and costs an idle one nothing.
 	garbagePercent = 50
+	// startPercent is that of a start, which makes much that stays and little
+	// that does not: with garbagePercent half of its processor time went into
+	// collections.
+	startPercent = 400
+	// startShare is the part of the machine's memory up to which a process grows
+	// that way, and startLeast what it may take on a small machine.
+	startShare = 4
+	startLeast = 256 << 20
 	// trimInterval is that of Go's own collections in an idle process, which
-	// keep the memory they free.
+	// keep the memory they free. The first one ends the start.
 	trimInterval = 2 * time.Minute
 )
 
-// SaveMemory makes this process's heap small rather than collection rare,
-// unless GOGC says otherwise, and has it give back until ctx ends what it does
-// not use: what the start took above all.
+// SaveMemory makes this process's heap small rather than collection rare once
+// it has started, unless GOGC says otherwise, and has it give back until ctx ends
+// what it does not use: what the start took above all.
 func SaveMemory(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	debug.SetGCPercent(garbagePercent)
+	debug.SetGCPercent(startPercent)
+	debug.SetMemoryLimit(startLimit(machineMemory()))
 	go func() {
 		ticker := time.NewTicker(trimInterval)
 		defer ticker.Stop()
@@ -40,6 +50,8 @@ func SaveMemory(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
+				debug.SetGCPercent(garbagePercent)
+				debug.SetMemoryLimit(math.MaxInt64)
 				debug.FreeOSMemory()
 				if err := unmapProgram(); err != nil {
 					slog.Warn("the program's own pages stay in memory", "error", err)
@@ -47,6 +59,20 @@ func SaveMemory(ctx context.Context) {
 			}
 		}
 	}()
+}
+
+// startLimit is how many bytes a process may have during its start before it
+// collects more often, on a machine with so many.
+func startLimit(machine uint64) int64 { return int64(max(machine/startShare, startLeast)) }
+
+// machineMemory is the size of the machine's memory in bytes; 0 if the kernel
+// does not say.
+func machineMemory() uint64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0
+	}
+	return uint64(info.Totalram) * uint64(info.Unit)
 }
 
 // unmapProgram takes the pages of the program's file out of this process's

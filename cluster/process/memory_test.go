@@ -64,3 +64,14 @@ func fileMemory(t *testing.T) int {
 	t.Fatal("no RssFile in /proc/self/status")
 	return 0
 }
+
+func TestAStartMayTakeAPartOfTheMemory(t *testing.T) {
+	for machine, want := range map[uint64]int64{0: 256 << 20, 512 << 20: 256 << 20, 1 << 30: 256 << 20, 4 << 30: 1 << 30} {
+		if got := startLimit(machine); got != want {
+			t.Errorf("of %d bytes: got %d, want %d", machine, got, want)
+		}
+	}
+	if machine := machineMemory(); machine < 256<<20 {
+		t.Errorf("this machine has %d bytes", machine)
+	}
+}
