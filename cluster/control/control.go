@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/rest"
@@ -31,6 +32,7 @@ import (
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/datastore"
 	"github.com/skerry-os/skerry/cluster/join"
+	"github.com/skerry-os/skerry/cluster/kubeconfig"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
 	"github.com/skerry-os/skerry/cluster/process"
 	"github.com/skerry-os/skerry/cluster/servicelb"
@@ -197,7 +199,6 @@ func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error
 		c.loopback.Store(&join.SecretKeys{Client: client})
 		c.Progress("the API server is ready")
 		group.Go(func() error { return c.followTokens(ctx, client) })
-		group.Go(func() error { return noteBootstrap(ctx, client) })
 		if !c.Several() {
 			group.Go(func() error { return c.publishEndpoint(ctx, client) })
 		}
@@ -226,6 +227,25 @@ func (c *Control) runServiceLB(ctx context.Context, client kubernetes.Interface)
 		slog.Warn("addresses of the switched-off load balancer stay at their Services", "error", err)
 	}
 	return nil
+}
+
+// askReady is how long the API server's readiness may go unnoticed.
+const askReady = 50 * time.Millisecond
+
+// waitForAPI waits until the API server has its own objects in place. Nothing may
+// keep the processors from that meanwhile: roles that are not there within half
+// a minute end the API server, and a start with data looks at each of them too.
+func (c *Control) waitForAPI(ctx context.Context) (*rest.Config, kubernetes.Interface, error) {
+	restConfig, client, err := kubeconfig.Client(AdminKubeconfig(c.Config))
+	if err != nil {
+		return nil, nil, err
+	}
+	err = wait.PollUntilContextCancel(ctx, askReady, true, func(ctx context.Context) (bool, error) {
+		var status int
+		client.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).Do(ctx).StatusCode(&status)
+		return status == http.StatusOK, nil
+	})
+	return restConfig, client, err
 }
 
 func (c *Control) runAddons(ctx context.Context, restConfig *rest.Config, client kubernetes.Interface) error {

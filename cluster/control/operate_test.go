@@ -20,7 +20,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skerry-os/skerry/cluster/clustertest"
-	kube "github.com/skerry-os/skerry/cluster/kubernetes"
 	"github.com/skerry-os/skerry/jointoken"
 )
 
@@ -45,28 +44,6 @@ func must(t *testing.T, s *clustertest.Server, arguments ...string) string {
 		t.Fatalf("%s: %v\n%s", strings.Join(arguments, " "), err, output)
 	}
 	return output
-}
-
-// Their names are upstream's.
-func TestWhatAStartDoesNotWaitForAgainstAnAPIServer(t *testing.T) {
-	_, s := startOne(t)
-	client := s.Client
-	verbose, err := client.Discovery().RESTClient().Get().RequestURI("/readyz?verbose").DoRaw(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, hook := range bootstrapHooks {
-		if !strings.Contains(string(verbose), "[+]"+hook+" ok") {
-			t.Errorf("the API server has no %s:\n%s", hook, verbose)
-		}
-	}
-	for range 60 {
-		if version, err := bootstrapVersion(t.Context(), client); err == nil && version == kube.Version() {
-			return
-		}
-		time.Sleep(time.Second)
-	}
-	t.Error("the cluster does not know that the API server was ready")
 }
 
 func TestTokensAndCertificatesAgainstAnAPIServer(t *testing.T) {

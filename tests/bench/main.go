@@ -1,6 +1,6 @@
 // Command bench measures Skerry and writes what it found as tables: how long
 // builds take, how large images are, how long nodes boot, what a control plane
-// takes. `make bench` runs it.
+// and a whole node take. `make bench` runs it.
 //
 // It promises medians of several runs, and next to each figure a named
 // alternative that was measured in the same run, or the budget it is held to.
@@ -57,7 +57,7 @@ func run(stdout, stderr io.Writer, args []string) int {
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.IntVar(&o.runs, "runs", 5, "builds, and starts of control planes, to take the median of")
+	flags.IntVar(&o.runs, "runs", 5, "builds, and starts of control planes and of nodes, to take the median of")
 	flags.IntVar(&o.boots, "boots", 5, "boots to take the median of, of each kind")
 	flags.BoolVar(&o.cold, "cold", false, "also build once with an empty cache; needs the network")
 	flags.DurationVar(&o.idle, "idle", 3*time.Minute, "how long to leave control planes alone, and then to watch them idle")
