@@ -26,8 +26,8 @@ const (
 	startPercent = 400
 	// startShare is the part of the machine's memory up to which a process grows
 	// that way, and startLeast what it may take on a small machine.
-	startShare = 4
-	startLeast = 256 << 20
+	startShare = 8
+	startLeast = 192 << 20
 	// trimInterval is that of Go's own collections in an idle process, which
 	// keep the memory they free. The first one ends the start.
 	trimInterval = 2 * time.Minute

@@ -66,7 +66,7 @@ func fileMemory(t *testing.T) int {
 }
 
 func TestAStartMayTakeAPartOfTheMemory(t *testing.T) {
-	for machine, want := range map[uint64]int64{0: 256 << 20, 512 << 20: 256 << 20, 1 << 30: 256 << 20, 4 << 30: 1 << 30} {
+	for machine, want := range map[uint64]int64{0: 192 << 20, 1 << 30: 192 << 20, 2 << 30: 256 << 20, 8 << 30: 1 << 30} {
 		if got := startLimit(machine); got != want {
 			t.Errorf("of %d bytes: got %d, want %d", machine, got, want)
 		}
