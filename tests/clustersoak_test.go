@@ -97,7 +97,8 @@ func TestTheClockIsSetFarAndTheClusterLivesOn(t *testing.T) {
 		m.Expect(`^skerry: resolved: service cluster$`)
 		s.run("skerry certificate check")
 		pod := fmt.Sprintf("pod-%d", n)
-		s.run("skerry kubectl run " + pod + " --image=skerry.dev/pause:v1 --restart=Never")
+		// The default ServiceAccount may still be missing.
+		s.run("until skerry kubectl run " + pod + " --image=skerry.dev/pause:v1 --restart=Never; do sleep 2; done")
 		s.run("skerry kubectl wait pod/" + pod + " --for=condition=Ready --timeout=20m")
 		s.says(`skerry kubectl get nodes --output='jsonpath={.items[0].status.conditions[?(@.type=="Ready")].status}'`, "^True$")
 	}

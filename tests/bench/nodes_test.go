@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
+
+	"github.com/skerry-os/skerry/cluster/config"
 )
 
 func TestNodesAreComparedByTheirMedians(t *testing.T) {
@@ -155,5 +157,11 @@ func TestAFailureInsideIsTold(t *testing.T) {
 	var result innerResult
 	if err := json.Unmarshal([]byte(line), &result); err != nil || !ok || !strings.Contains(result.Error, innerSide) {
 		t.Errorf("the console shows %q: %v", console.String(), err)
+	}
+}
+
+func TestBatteriesAreThoseThatThereAre(t *testing.T) {
+	if want := strings.Join(config.Batteries, ","); batteries != want {
+		t.Errorf("%s are switched off, and there are %s", batteries, want)
 	}
 }

@@ -40,6 +40,8 @@ func prepareSkerry(path string) func(context.Context, *plane) ([]program, error)
 		}
 		if p.node == "" {
 			args = append(args, "--disable-agent", "--disable", "metrics-server")
+		} else {
+			args = append(args, "--disable", batteries)
 		}
 		if p.network.address != "" {
 			args = append(args, "--node-ip", p.network.address)
@@ -47,6 +49,9 @@ func prepareSkerry(path string) func(context.Context, *plane) ([]program, error)
 		return []program{{path: path, args: args}}, os.WriteFile(settings, nil, 0o600)
 	}
 }
+
+// batteries are what skerry brings along and the stock components do not.
+const batteries = "coredns,local-storage,metrics-server,network-policy,servicelb"
 
 // benchNode is the name of the machine in the cluster.
 const benchNode = "bench"
