@@ -136,7 +136,7 @@ func (c *client) nodeReady(ctx context.Context, name string, since time.Time) er
 		if condition.Status == "True" && !condition.LastHeartbeatTime.Before(since.Truncate(time.Second)) {
 			return nil
 		}
-		return fmt.Errorf("Ready is %s since %v: %s", condition.Status, condition.LastHeartbeatTime, condition.Message)
+		return fmt.Errorf("the condition is %s, reported at %v: %s", condition.Status, condition.LastHeartbeatTime, condition.Message)
 	}
 	return errors.New("the Node says nothing of being Ready")
 }
