@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,9 +30,7 @@ func waitUntilReady(ctx context.Context, c *config.Config, credentials string, b
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		if c.DisableAgent {
-			var status int
-			client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).StatusCode(&status)
-			return status == http.StatusOK, nil
+			return kubeconfig.Ready(ctx, client), nil
 		}
 		found, err := client.CoreV1().Nodes().Get(ctx, c.NodeName, metav1.GetOptions{})
 		if err != nil {

@@ -10,7 +10,6 @@ package clustertest
 import (
 	"bytes"
 	"context"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -163,12 +162,8 @@ func (s *Server) WaitUntilReady(t *testing.T) {
 		if s.Client == nil {
 			s.connect()
 		}
-		if s.Client != nil {
-			var status int
-			s.Client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).StatusCode(&status)
-			if status == http.StatusOK {
-				return
-			}
+		if s.Client != nil && kubeconfig.Ready(ctx, s.Client) {
+			return
 		}
 		select {
 		case err := <-s.ended:

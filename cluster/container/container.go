@@ -15,6 +15,8 @@ import (
 	"github.com/skerry-os/skerry/cluster/atomicfile"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/imageseed/node"
+
+	_ "github.com/skerry-os/skerry/cluster/container/plugins"
 )
 
 // Pause is the image of the container that holds a Pod's namespaces.

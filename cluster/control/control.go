@@ -57,7 +57,6 @@ type Control struct {
 	tunnels     *tunnel.Server
 	loopback    atomic.Pointer[join.SecretKeys]
 	known       atomic.Pointer[listers.SecretNamespaceLister] // tokens
-	made        time.Time                                     // the credentials of this start
 	etcd        *datastore.Etcd                               // nil: there is a single server
 }
 
@@ -91,8 +90,8 @@ func (c *Control) Run(ctx context.Context) error {
 	if c.authorities, err = loadAuthorities(c.ServerDir("tls"), time.Now()); err != nil {
 		return err
 	}
-	c.made = time.Now()
-	if err := c.writeCredentials(c.made); err != nil {
+	ends, err := c.writeCredentials(time.Now())
+	if err != nil {
 		return err
 	}
 	if err := c.makeTokens(); err != nil {
@@ -121,7 +120,7 @@ func (c *Control) Run(ctx context.Context) error {
 
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.runComponents(running, store.Flags()) })
-	group.Go(func() error { return c.renew(running) })
+	group.Go(func() error { return c.renew(running, ends) })
 	group.Go(func() error {
 		select {
 		case err := <-stored:
@@ -241,9 +240,9 @@ func (c *Control) waitForAPI(ctx context.Context) (*rest.Config, kubernetes.Inte
 		return nil, nil, err
 	}
 	err = wait.PollUntilContextCancel(ctx, askReady, true, func(ctx context.Context) (bool, error) {
-		var status int
-		client.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).Do(ctx).StatusCode(&status)
-		return status == http.StatusOK, nil
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		return kubeconfig.Ready(ctx, client), nil
 	})
 	return restConfig, client, err
 }

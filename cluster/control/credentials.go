@@ -71,30 +71,30 @@ var users = map[string]pki.Subject{
 
 // writeCredentials makes the certificates of the components and the files by
 // which they find each other.
-func (c *Control) writeCredentials(now time.Time) error {
+func (c *Control) writeCredentials(now time.Time) (ends time.Time, err error) {
 	for name, subject := range users {
 		if err := c.authorities.client.Issue(c.RunFile("control"), name, subject, now); err != nil {
-			return err
+			return ends, err
 		}
 		path, file := kubeconfig.Named(c.RunFile("control"), name, localURL(), c.tls("server-ca.crt"))
 		if err := file.Write(path); err != nil {
-			return err
+			return ends, err
 		}
 	}
 	if err := c.authorities.frontProxy.Issue(c.RunFile("control"), "front-proxy", pki.Subject{Name: "system:front-proxy"}, now); err != nil {
-		return err
+		return ends, err
 	}
 	if c.Several() {
 		member := pki.Subject{Name: c.NodeName, Hosts: []string{c.NodeName, c.Address}, Peer: true}
 		if err := c.authorities.etcd.Issue(c.RunFile("control"), "etcd", member, now); err != nil {
-			return err
+			return ends, err
 		}
 	}
 	serving := pki.Subject{Name: "kube-apiserver", Hosts: c.servingHosts()}
 	if err := c.authorities.server.Issue(c.RunFile("control"), "serving", serving, now); err != nil {
-		return err
+		return ends, err
 	}
-	return c.writePersonsKubeconfig()
+	return now.Add(pki.CertificateLife), c.writePersonsKubeconfig()
 }
 
 // writePersonsKubeconfig makes the file with which a person uses the cluster.
@@ -127,15 +127,12 @@ func (c *Control) servingHosts() []string {
 
 // renew makes the credentials anew when it is time or somebody asks. The components read the
 // files again by themselves.
-func (c *Control) renew(ctx context.Context) error {
+func (c *Control) renew(ctx context.Context, ends time.Time) error {
 	asked, err := certificates.Requests(ctx, c.Config)
 	if err != nil {
 		return err
 	}
-	pki.Renew(ctx, c.made.Add(pki.CertificateLife), asked, func() (time.Time, error) {
-		now := time.Now()
-		return now.Add(pki.CertificateLife), c.writeCredentials(now)
-	})
+	pki.Renew(ctx, ends, asked, func() (time.Time, error) { return c.writeCredentials(time.Now()) })
 	return nil
 }
 

@@ -9,4 +9,4 @@ const driverName = "sqlite3"
 
 // reopen has nothing to do: the driver keeps prepared statements itself
 // (_stmt_cache_size).
-func reopen(string, string) (*sql.DB, error) { return nil, nil }
+func reopen(string) (*sql.DB, error) { return nil, nil }

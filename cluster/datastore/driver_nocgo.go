@@ -4,8 +4,6 @@ package datastore
 
 import (
 	"database/sql"
-	"fmt"
-	"net/url"
 
 	"modernc.org/sqlite"
 )
@@ -14,13 +12,9 @@ import (
 const driverName = "sqlite"
 
 // reopen opens a database for kine once more: its driver has no cache of
-// prepared statements.
-func reopen(path, synchronous string) (*sql.DB, error) {
-	name := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
-		"_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "journal_mode(WAL)", fmt.Sprintf("synchronous(%s)", synchronous)},
-		"_txlock": {"immediate"},
-	}.Encode()}
-	connector, err := sqlite.NewConnector(name.String())
+// prepared statements. It knows the parameters by the names that kine translates.
+func reopen(name string) (*sql.DB, error) {
+	connector, err := sqlite.NewConnector("file:" + name)
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,8 @@ import (
 )
 
 func TestDatabasesAreOpenedAgainAsBefore(t *testing.T) {
-	for level, synchronous := range map[string]string{"0": volatile, "2": durable} {
-		db, err := reopen(filepath.Join(t.TempDir(), "state.db"), synchronous)
+	for level, parameters := range map[string]string{"0": volatile, "2": durable} {
+		db, err := reopen(filepath.Join(t.TempDir(), "state.db") + parameters)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/k3s-io/kine/pkg/drivers"
-	"github.com/k3s-io/kine/pkg/drivers/generic"
 	"github.com/k3s-io/kine/pkg/drivers/sqlite"
 	"github.com/k3s-io/kine/pkg/server"
 	"golang.org/x/sync/errgroup"
@@ -38,24 +37,21 @@ type SQLite struct {
 // parameters of the connections. The file is compacted by SQLite's own
 // checkpoints; kine's, which waits for all readers, has stalled servers for
 // half a minute.
-const parameters = "?_journal_mode=WAL&_busy_timeout=%d&_txlock=immediate&_stmt_cache_size=64&_synchronous=%s" +
+const parameters = "?_journal_mode=WAL&_busy_timeout=30000&_txlock=immediate&_stmt_cache_size=64" +
 	"&_kine_disable_startup_vacuum&_kine_disable_compact_wal_checkpoint"
-
-const busyTimeout = 30 * time.Second
 
 // connections are enough for some processors to read at once. Without a bound
 // each request that waits has one of its own: under load most of the work was to
 // open and close them, and servers with slow processors did not come out of it.
 const connections = 10
 
-// How a transaction ends (PRAGMA synchronous).
 const (
 	// durable is one flush a transaction: what the API server acknowledged
 	// survives a power cut. With NORMAL the last seconds would be lost, and a
 	// Pod that was told to be deleted would be back.
-	durable = "FULL"
+	durable = parameters + "&_synchronous=FULL"
 	// volatile needs none: the file's memory is gone with the power anyway.
-	volatile = "OFF"
+	volatile = parameters + "&_synchronous=OFF"
 )
 
 // volatileResources are kept in memory: group/resource.
@@ -95,8 +91,8 @@ func (s SQLite) Run(ctx context.Context, ready func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var waiting atomic.Int32
 	for _, d := range []database{
-		{path: s.Path, synchronous: durable, socket: s.Socket},
-		{path: filepath.Join(s.Volatile, "volatile.db"), synchronous: volatile, socket: s.volatileSocket()},
+		{path: s.Path, parameters: durable, socket: s.Socket},
+		{path: filepath.Join(s.Volatile, "volatile.db"), parameters: volatile, socket: s.volatileSocket()},
 	} {
 		waiting.Add(1)
 		group.Go(func() error {
@@ -115,7 +111,7 @@ func (s SQLite) Run(ctx context.Context, ready func()) error {
 }
 
 // database is one file, served on a socket.
-type database struct{ path, synchronous, socket string }
+type database struct{ path, parameters, socket string }
 
 func (d database) run(ctx context.Context, ready func()) error {
 	for _, dir := range []string{filepath.Dir(d.path), filepath.Dir(d.socket)} {
@@ -129,25 +125,22 @@ func (d database) run(ctx context.Context, ready func()) error {
 	defer work.Wait()
 	defer end()
 	backend, dialect, err := sqlite.NewVariant(life, &work, driverName, &drivers.Config{
-		DataSourceName:       d.path + fmt.Sprintf(parameters, busyTimeout.Milliseconds(), d.synchronous),
-		CompactInterval:      compactInterval,
-		CompactTimeout:       compactTimeout,
-		CompactMinRetain:     keptRevisions,
-		CompactBatchSize:     compactBatch,
-		PollInterval:         pollInterval,
-		PollBatchSize:        pollBatch,
-		ConnectionPoolConfig: generic.ConnectionPoolConfig{MaxIdle: connections, MaxOpen: connections},
+		DataSourceName:   d.path + d.parameters,
+		CompactInterval:  compactInterval,
+		CompactTimeout:   compactTimeout,
+		CompactMinRetain: keptRevisions,
+		CompactBatchSize: compactBatch,
+		PollInterval:     pollInterval,
+		PollBatchSize:    pollBatch,
 	})
 	if err != nil {
 		return err
 	}
-	again, err := reopen(d.path, d.synchronous)
+	again, err := reopen(d.path + d.parameters)
 	if err != nil {
 		return err
 	}
 	if again != nil {
-		again.SetMaxIdleConns(connections)
-		again.SetMaxOpenConns(connections)
 		if err := dialect.DB.Close(); err != nil {
 			return err
 		}
@@ -157,6 +150,8 @@ func (d database) run(ctx context.Context, ready func()) error {
 			again.Close()
 		})
 	}
+	dialect.DB.SetMaxIdleConns(connections)
+	dialect.DB.SetMaxOpenConns(connections)
 	if err := backend.Start(life); err != nil {
 		return err
 	}

@@ -3,8 +3,10 @@
 package kubeconfig
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 
@@ -92,4 +94,11 @@ func Client(path string) (*rest.Config, kubernetes.Interface, error) {
 	config.UserAgent = "skerry"
 	client, err := kubernetes.NewForConfig(config)
 	return config, client, err
+}
+
+// Ready tells whether the API server is, its own objects included.
+func Ready(ctx context.Context, client kubernetes.Interface) bool {
+	var status int
+	client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).StatusCode(&status)
+	return status == http.StatusOK
 }

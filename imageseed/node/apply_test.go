@@ -129,18 +129,13 @@ func TestAnUpdatedReleaseReplacesItsImages(t *testing.T) {
 	}
 	d.check(7)
 	// The links lead into the folder of this release, and none is left over.
-	links, err := filepath.Glob(d.path("root", "io.containerd.snapshotter.v1.overlayfs", "snapshots", "*", "fs"))
-	if err != nil || len(links) != 3 {
-		t.Fatalf("got %v, %v", links, err)
-	}
+	links := d.links(3)
 	for _, l := range links {
 		if target, err := os.Readlink(l); err != nil || !strings.HasPrefix(target, second+"/") {
 			t.Errorf("%s leads to %s, %v", l, target, err)
 		}
 	}
-	d.ctr("run", "--detach", kept, "one")
-	d.waitFor("the container", func() bool { return strings.Contains(d.ctr("tasks", "ls"), "RUNNING") })
-	d.ctr("tasks", "rm", "-f", "one")
+	d.runs(kept)
 }
 
 func TestAHalfMadeSnapshotIsMadeAgain(t *testing.T) {
@@ -163,17 +158,12 @@ func TestAHalfMadeSnapshotIsMadeAgain(t *testing.T) {
 	d.start(dir)
 	d.apply(dir)
 	// Nor does it matter when only the link was lost.
-	links, err := filepath.Glob(d.path("root", "io.containerd.snapshotter.v1.overlayfs", "snapshots", "*", "fs"))
-	if err != nil || len(links) != 1 {
-		t.Fatalf("got %v, %v", links, err)
-	}
+	links := d.links(1)
 	if err := os.Remove(links[0]); err != nil {
 		t.Fatal(err)
 	}
 	d.apply(dir)
-	d.ctr("run", "--detach", name, "one")
-	d.waitFor("the container", func() bool { return strings.Contains(d.ctr("tasks", "ls"), "RUNNING") })
-	d.ctr("tasks", "rm", "-f", "one")
+	d.runs(name)
 }
 
 func TestWithoutTheContentPluginApplySaysSo(t *testing.T) {

@@ -27,41 +27,9 @@ import (
 
 	"github.com/skerry-os/skerry/imageseed"
 
-	_ "github.com/containerd/containerd/v2/core/runtime/v2"
-	_ "github.com/containerd/containerd/v2/plugins/cri"
-	_ "github.com/containerd/containerd/v2/plugins/cri/images"
-	_ "github.com/containerd/containerd/v2/plugins/cri/runtime"
-	_ "github.com/containerd/containerd/v2/plugins/diff/walking/plugin"
-	_ "github.com/containerd/containerd/v2/plugins/events"
-	_ "github.com/containerd/containerd/v2/plugins/gc"
-	_ "github.com/containerd/containerd/v2/plugins/leases"
-	_ "github.com/containerd/containerd/v2/plugins/metadata"
-	_ "github.com/containerd/containerd/v2/plugins/mount"
 	_ "github.com/containerd/containerd/v2/plugins/nri"
-	_ "github.com/containerd/containerd/v2/plugins/sandbox"
-	_ "github.com/containerd/containerd/v2/plugins/server/grpc"
-	_ "github.com/containerd/containerd/v2/plugins/server/ttrpc"
-	_ "github.com/containerd/containerd/v2/plugins/services/containers"
-	_ "github.com/containerd/containerd/v2/plugins/services/content"
-	_ "github.com/containerd/containerd/v2/plugins/services/diff"
-	_ "github.com/containerd/containerd/v2/plugins/services/events"
-	_ "github.com/containerd/containerd/v2/plugins/services/healthcheck"
-	_ "github.com/containerd/containerd/v2/plugins/services/images"
-	_ "github.com/containerd/containerd/v2/plugins/services/introspection"
-	_ "github.com/containerd/containerd/v2/plugins/services/leases"
-	_ "github.com/containerd/containerd/v2/plugins/services/mounts"
-	_ "github.com/containerd/containerd/v2/plugins/services/namespaces"
 	_ "github.com/containerd/containerd/v2/plugins/services/opt"
-	_ "github.com/containerd/containerd/v2/plugins/services/sandbox"
-	_ "github.com/containerd/containerd/v2/plugins/services/snapshots"
-	_ "github.com/containerd/containerd/v2/plugins/services/streaming"
-	_ "github.com/containerd/containerd/v2/plugins/services/tasks"
-	_ "github.com/containerd/containerd/v2/plugins/services/transfer"
-	_ "github.com/containerd/containerd/v2/plugins/services/version"
-	_ "github.com/containerd/containerd/v2/plugins/services/warning"
-	_ "github.com/containerd/containerd/v2/plugins/snapshots/overlay/plugin"
-	_ "github.com/containerd/containerd/v2/plugins/streaming"
-	_ "github.com/containerd/containerd/v2/plugins/transfer"
+	_ "github.com/skerry-os/skerry/cluster/container/plugins"
 )
 
 // The program of this test is containerd and ctr too, under these names.
@@ -364,4 +332,22 @@ func (d *daemon) collect() {
 	if err := service.Delete(ctx, lease, leases.SynchronousDelete); err != nil {
 		d.fatal(err)
 	}
+}
+
+// runs runs a container of an image, and removes it.
+func (d *daemon) runs(image string) {
+	d.t.Helper()
+	d.ctr("run", "--detach", image, "one")
+	d.waitFor("the container", func() bool { return strings.Contains(d.ctr("tasks", "ls"), "RUNNING") })
+	d.ctr("tasks", "rm", "-f", "one")
+}
+
+// links are those that stand for snapshots, of which there have to be so many.
+func (d *daemon) links(want int) []string {
+	d.t.Helper()
+	links, err := filepath.Glob(d.path("root", "io.containerd.snapshotter.v1.overlayfs", "snapshots", "*", "fs"))
+	if err != nil || len(links) != want {
+		d.t.Fatalf("got %v, %v", links, err)
+	}
+	return links
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -164,9 +163,7 @@ func TestAPackedImageThatIsGoneCanBePulledAgain(t *testing.T) {
 	}
 	d.collect()
 	d.ctr("images", "import", "--snapshotter", "overlayfs", archive)
-	d.ctr("run", "--detach", name, "one")
-	d.waitFor("the container", func() bool { return strings.Contains(d.ctr("tasks", "ls"), "RUNNING") })
-	d.ctr("tasks", "rm", "-f", "one")
+	d.runs(name)
 }
 
 func TestANameThatWasPulledSinceStaysTheRegistrys(t *testing.T) {

@@ -28,25 +28,18 @@ type network struct {
 // process may, and else uses the one there is.
 func newNetwork() (*network, error) {
 	n := &network{work: make(chan func())}
-	made := make(chan error)
-	go func() {
-		// A namespace is a thread's, and so is the end of the processes that
-		// it started. The thread ends with this function.
-		runtime.LockOSThread()
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		switch err {
+	err := n.open(func() error {
+		switch err := unix.Unshare(unix.CLONE_NEWNET); err {
 		case nil:
 			n.address = ownAddress
-			err = setUpLoopback()
+			return setUpLoopback()
 		case unix.EPERM:
-			err = nil
+			return nil
+		default:
+			return err
 		}
-		made <- err
-		for f := range n.work {
-			f()
-		}
-	}()
-	if err := <-made; err != nil {
+	})
+	if err != nil {
 		n.close()
 		return nil, fmt.Errorf("make a network of its own: %w", err)
 	}
@@ -56,14 +49,23 @@ func newNetwork() (*network, error) {
 // sharedNetwork is the one that all share, where the machine has an address.
 func sharedNetwork(address string) *network {
 	n := &network{work: make(chan func()), address: address}
+	_ = n.open(func() error { return nil })
+	return n
+}
+
+// open sets the network up, and does in it what is asked for until it is closed.
+func (n *network) open(setUp func() error) error {
+	made := make(chan error)
 	go func() {
-		// A process's end is that of the thread that started it.
+		// A namespace is a thread's, and so is the end of the processes that
+		// it started. The thread ends with this function.
 		runtime.LockOSThread()
+		made <- setUp()
 		for f := range n.work {
 			f()
 		}
 	}()
-	return n
+	return <-made
 }
 
 func setUpLoopback() error {

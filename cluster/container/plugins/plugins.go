@@ -1,7 +1,7 @@
-package container
+// Package plugins is what containerd is made of here. Left out are the
+// snapshotters, mounts and services that no Kubernetes node uses, NRI and tracing.
+package plugins
 
-// What containerd is made of here. Left out are the snapshotters, mounts and
-// services that no Kubernetes node uses, NRI and tracing.
 import (
 	_ "github.com/containerd/containerd/api/types/runc/options"
 	_ "github.com/containerd/containerd/v2/core/metrics/cgroups/v2"
