@@ -51,8 +51,9 @@ soak: build ## run the long tests: many power cuts in a row, the download on Deb
 conformance: ## run upstream's conformance tests on a node, and write docs/conformance.md
 	$(GO) test -tags system,soak -timeout 300m -v -run Conformance ./tests
 
+# PARTS=boot,node measures these and leaves the other parts of the page.
 bench: build ## measure, and write docs/benchmarks.md
-	$(GO) run ./tests/bench -write docs/benchmarks.md
+	$(GO) run ./tests/bench $(if $(PARTS),-only $(PARTS)) -write docs/benchmarks.md
 
 # What build tags leave out, but for upstream's tests (conformance): compiling
 # them takes minutes.

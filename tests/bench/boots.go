@@ -49,7 +49,7 @@ func measureBoots(ctx context.Context, s *session) error {
 	s.page.paragraph("Images without the cluster under QEMU as `builder run` runs them, one machine at a time; boots of each kind: %d. Kernel and agent are "+
 		"the times that the node itself shows; kernel time begins when the firmware is done. Power to node up is by the host's clock, with the "+
 		"firmware. The agent's memory is VmRSS of process 1 when the node is up, pages of its program file included. "+
-		"Budgets: agent/kernel %s, memory when idle %s. Load at the end: %s.", s.boots, ratioBudget, memoryOfPID1, load())
+		"Budgets: agent/kernel %s, memory when idle %s.", s.boots, ratioBudget, memoryOfPID1)
 	t.write(s.page)
 	return nil
 }

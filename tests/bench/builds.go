@@ -140,7 +140,7 @@ func (m *builds) measureCold(ctx context.Context, w *workshop) error {
 func (m *builds) write(p *page) {
 	p.heading(2, "Builds")
 	p.paragraph("`builder build --board x86_64` after each kind of change, in turns; runs of each: %d (mkosi: %d). Peak memory is that of the "+
-		"largest process, the builder's children included; its budget is %s. Load at the end: %s.", len(m.agent), len(m.mkosi), memoryBudget, load())
+		"largest process, the builder's children included; its budget is %s.", len(m.agent), len(m.mkosi), memoryBudget)
 	floor, rival := median(pick(m.floor, usage.seconds)), median(pick(m.mkosi, usage.seconds))
 	var t table
 	t.row("what", "time", "processor", "peak memory", "budget", "of mkfs.erofs", "of mkosi")

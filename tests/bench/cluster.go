@@ -187,7 +187,7 @@ func (m *clusterFigures) write(p *page) {
 		"of their own, compiled from the same modules with the same flags. The stock ones have the flags that kubeadm gives them: TLS, "+
 		"leader election, etcd that flushes to the disk; but keys on P-256, which are faster than kubeadm's RSA. Their certificates are made before the clock starts; "+
 		"skerry makes its own after that. skerry also encrypts Secrets, keeps an audit log and applies its addons, but for metrics-server, which no kubelet would run here. "+
-		"Starts of each kind: %d, in turns, data on the same disk. Load at the end: %s.", m.kubernetes, m.etcd, len(m.skerry.first), load())
+		"Starts of each kind: %d, in turns, data on the same disk.", m.kubernetes, m.etcd, len(m.skerry.first))
 	p.paragraph("No kubelet runs. A Node object stands in for one: the benchmark makes it as soon as the API server is ready, says that it is Ready, and renews its lease. " +
 		"Bound is a Pod that the scheduler gave to that Node. What a kubelet does then is in \"Nodes\".")
 	var t table

@@ -97,8 +97,8 @@ func (f *flashed) turn(ctx context.Context, s *session, disk string) error {
 func writeFlash(p *page, all []flashed) {
 	p.heading(2, "Flash")
 	p.paragraph("`builder flash` against `dd bs=4M oflag=direct conv=fsync` for the same bytes, onto a file of %s that was full of other bytes, both without the page cache; "+
-		"runs of each: %d. Flash reads back and compares what it wrote, which dd does not: its writing stands by itself too, and beside dd what cmp takes. Load at the end: %s.",
-		mib(usedBytes), len(all[0].flash), load())
+		"runs of each: %d. Flash reads back and compares what it wrote, which dd does not: its writing stands by itself too, and beside dd what cmp takes.",
+		mib(usedBytes), len(all[0].flash))
 	var t table
 	t.row("image", "what", "time", "processor", "peak memory", "budget", "of dd", "of dd and cmp")
 	for i, f := range all {

@@ -7,69 +7,76 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/skerry-os/skerry/builder/erofs"
 	"github.com/skerry-os/skerry/builder/qemu"
 )
 
-// introduce writes the page's head: how it came about, when, where.
-func introduce(ctx context.Context, s *session, now time.Time) error {
-	p := s.page
-	p.heading(1, "Benchmarks")
-	p.paragraph("`make bench` wrote this page; do not edit it. Figures are medians, with the smallest and the largest in "+
-		"parentheses. They hold for the machine below and for nothing else: compare ratios, which are between two things "+
-		"measured in the same run. Budgets are what the project holds itself to; nothing fails when one is missed. "+
-		"Parts measured: %s.", strings.Join(s.only, ", "))
-	var t table
-	t.row("", "")
-	t.row("date", now.UTC().Format("2006-01-02 15:04 UTC"))
-	commit, err := s.command(ctx, s.source, nil, "git", "describe", "--always", "--dirty", "--abbrev=12")
-	if err != nil {
-		t.row("sources", "outside git")
-	} else {
-		t.row("sources", strings.TrimSpace(commit.stdout))
-	}
+// machine says in a line what measures: the computer and the programs that the
+// figures depend on.
+func (s *session) machine(ctx context.Context) (string, error) {
 	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
-		return err
+		return "", err
 	}
-	t.row("processor", fmt.Sprintf("%d × %s", runtime.NumCPU(), processor(string(cpuinfo))))
 	meminfo, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
-		return err
+		return "", err
 	}
 	memory, err := memoryBytes(string(meminfo))
 	if err != nil {
-		return err
+		return "", err
 	}
-	t.row("memory", mib(memory))
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
-		return err
+		return "", err
 	}
-	t.row("kernel", "Linux "+strings.TrimSpace(string(release)))
-	acceleration := "emulation (no KVM)"
-	if qemu.Virtualizes(runtime.GOARCH) {
-		acceleration = "KVM for " + runtime.GOARCH + ", emulation for other processors"
-	}
-	t.row("virtual machines", acceleration)
-	t.row("load at the start", load())
-	t.row("Go", strings.TrimPrefix(runtime.Version(), "go"))
 	mkfs, err := erofs.Version(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	t.row("mkfs.erofs", mkfs)
-	for _, program := range []string{"qemu-system-x86_64", "mkosi"} {
-		version := "not installed"
-		if u, err := s.command(ctx, s.work, nil, program, "--version"); err == nil {
-			version = firstNumber(u.stdout)
-		}
-		t.row(program, version)
+	acceleration := "without KVM"
+	if qemu.Virtualizes(runtime.GOARCH) {
+		acceleration = "with KVM for " + runtime.GOARCH
 	}
-	t.write(p)
-	return nil
+	what := []string{
+		fmt.Sprintf("%d × %s", runtime.NumCPU(), processor(string(cpuinfo))),
+		mib(memory),
+		"Linux " + strings.TrimSpace(string(release)),
+		"Go " + strings.TrimPrefix(runtime.Version(), "go"),
+		"mkfs.erofs " + mkfs,
+	}
+	if qemu := s.version(ctx, "qemu-system-x86_64"); qemu != "" {
+		what = append(what, "QEMU "+qemu+" "+acceleration)
+	}
+	if mkosi := s.version(ctx, "mkosi"); mkosi != "" {
+		what = append(what, "mkosi "+mkosi)
+	}
+	return strings.Join(what, ", "), nil
+}
+
+// version returns what a program says its version is; nothing if there is no
+// such program.
+func (s *session) version(ctx context.Context, program string) string {
+	u, err := s.command(ctx, s.work, nil, program, "--version")
+	if err != nil {
+		return ""
+	}
+	return firstNumber(u.stdout)
+}
+
+// sources says which commit is measured.
+func (s *session) sources(ctx context.Context) string {
+	commit, err := s.command(ctx, s.source, nil, "git", "rev-parse", "--short=12", "HEAD")
+	if err != nil {
+		return "outside git"
+	}
+	// The page itself may be new: parts are measured one after the other.
+	changed, err := s.command(ctx, s.source, nil, "git", "status", "--porcelain", "--untracked-files=no", ":!docs/benchmarks.md")
+	if err != nil || changed.stdout != "" {
+		return strings.TrimSpace(commit.stdout) + " with changes"
+	}
+	return strings.TrimSpace(commit.stdout)
 }
 
 // processor returns the processor's name out of /proc/cpuinfo; of some there

@@ -9,11 +9,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -61,7 +63,7 @@ func run(stdout, stderr io.Writer, args []string) int {
 	flags.IntVar(&o.boots, "boots", 5, "boots to take the median of, of each kind")
 	flags.BoolVar(&o.cold, "cold", false, "also build once with an empty cache; needs the network")
 	flags.DurationVar(&o.idle, "idle", 3*time.Minute, "how long to leave control planes alone, and then to watch them idle")
-	flags.StringVar(&o.write, "write", "", "file to write the tables to (default: standard output)")
+	flags.StringVar(&o.write, "write", "", "file to write the tables to (default: standard output); parts in it that are not measured stay")
 	flags.BoolVar(&o.inNode, "in-node", false, "what the part node has its virtual machine do")
 	only := flags.String("only", strings.Join(names, ","), "parts to measure, separated by commas")
 	if err := flags.Parse(args); err != nil {
@@ -83,17 +85,35 @@ func run(stdout, stderr io.Writer, args []string) int {
 	if o.inNode {
 		return inNode(ctx, stderr)
 	}
-	page, err := bench(ctx, o, stderr)
-	if err == nil && o.write == "" {
-		_, err = stdout.Write(page)
-	} else if err == nil {
-		err = os.WriteFile(o.write, page, 0o644)
-	}
-	if err != nil {
+	if err := measure(ctx, o, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return 1
 	}
 	return 0
+}
+
+// measure measures, and writes what it has even if a part fails.
+func measure(ctx context.Context, o options, stdout, log io.Writer) error {
+	measured, err := bench(ctx, o, log)
+	switch {
+	case len(measured) == 0:
+		return err
+	case o.write == "":
+		_, writeErr := io.WriteString(stdout, measured.String())
+		return errors.Join(err, writeErr)
+	}
+	return errors.Join(err, renew(o.write, measured))
+}
+
+// renew writes a page. Of one that is there already what was not measured stays.
+func renew(name string, measured document) error {
+	old, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	all := parseDocument(string(old))
+	maps.Copy(all, measured)
+	return os.WriteFile(name, []byte(all.String()), 0o644)
 }
 
 // parts are what can be measured, in the order of the page.
@@ -112,7 +132,7 @@ var parts = []struct {
 // session is one run of the benchmark: what its parts share.
 type session struct {
 	options
-	page    *page
+	page    *page // of the part that is measured
 	log     io.Writer
 	source  string // root folder of the repository
 	builder string // the builder's program
@@ -122,9 +142,10 @@ type session struct {
 
 func (s *session) logf(format string, args ...any) { fmt.Fprintf(s.log, format+"\n", args...) }
 
-// bench measures and returns the page.
-func bench(ctx context.Context, o options, log io.Writer) (_ []byte, err error) {
-	s := &session{options: o, page: &page{}, log: log}
+// bench measures the parts that are wanted. With an error it returns those that
+// it has.
+func bench(ctx context.Context, o options, log io.Writer) (_ document, err error) {
+	s := &session{options: o, log: log}
 	if s.source, err = builder.FindSource("."); err != nil {
 		return nil, err
 	}
@@ -139,16 +160,23 @@ func bench(ctx context.Context, o options, log io.Writer) (_ []byte, err error) 
 	if _, err := s.command(ctx, s.source, nil, "go", "build", "-trimpath", "-o", s.builder, "./cmd/builder"); err != nil {
 		return nil, err
 	}
-	if err := introduce(ctx, s, time.Now()); err != nil {
+	machine, err := s.machine(ctx)
+	if err != nil {
 		return nil, err
 	}
+	sources, measured := s.sources(ctx), document{}
 	for _, p := range parts {
 		if !o.wants(p.name) {
 			continue
 		}
+		began := load()
+		s.page = &page{}
 		if err := p.run(ctx, s); err != nil {
-			return nil, fmt.Errorf("measure %s: %w", p.name, err)
+			return measured, fmt.Errorf("measure %s: %w", p.name, err)
 		}
+		s.page.paragraph("Measured %s, sources %s, on %s. Load at the start: %s; at the end: %s.",
+			time.Now().UTC().Format("2006-01-02 15:04 UTC"), sources, machine, began, load())
+		measured[p.name] = s.page.String()
 	}
-	return bytes.TrimLeft(s.page.Bytes(), "\n"), nil
+	return measured, nil
 }

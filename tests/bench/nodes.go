@@ -188,7 +188,7 @@ func (m *nodeFigures) write(p *page) {
 	p.heading(2, "Nodes")
 	p.paragraph("A server with its own node in a virtual machine of 2 processors and %d MiB: `skerry server` beside the components as processes of their own, which are the control plane of "+
 		"\"Control planes\" and kubelet, kube-proxy (nftables) and containerd. Both are in the same image, with their data on an emulated disk, and start when the machine's network is up; the second start is "+
-		"after power off. A Pod is made as soon as the API server takes one. Starts of each kind: %d. Load at the end: %s.", nodeMemory, len(m.skerry.first), load())
+		"after power off. A Pod is made as soon as the API server takes one. Starts of each kind: %d.", nodeMemory, len(m.skerry.first))
 	p.paragraph("skerry's batteries (CoreDNS, local storage, metrics-server, network policies, load balancer) are switched off, for the stock side has nothing like them. " +
 		"Against skerry counts that it makes its keys, certificates, settings and the network after the clock started. For the stock side counts that its certificates and settings, the image of the Pod and the network (CNI's bridge) are made before, that containerd ran once before the first start, and that " +
 		"controller manager, scheduler, kubelet and kube-proxy start when the API server listens: before that they would end, or pause for long. What kubeadm does, where the kubelet starts the control plane as Pods, is not measured. " +

@@ -3,11 +3,48 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
 
-// page is a document in Markdown that is written from its start to its end.
+// document is the whole page: the text of each part, by its name.
+type document map[string]string
+
+const introduction = `# Benchmarks
+
+` + "`make bench`" + ` wrote this page; do not edit it. Figures are medians, with the smallest and the largest in parentheses. They hold for the machine that each part names and for nothing else: compare ratios, which are between two things measured in the same run. Budgets are what the project holds itself to; nothing fails when one is missed.
+`
+
+// partMark stands before a part of the document.
+var partMark = regexp.MustCompile(`(?m)^<!-- part (\w+) -->\n`)
+
+func (d document) String() string {
+	var text strings.Builder
+	text.WriteString(introduction)
+	for _, p := range parts {
+		if part, ok := d[p.name]; ok {
+			fmt.Fprintf(&text, "\n<!-- part %s -->\n%s\n", p.name, strings.Trim(part, "\n"))
+		}
+	}
+	return text.String()
+}
+
+// parseDocument returns the parts of a document that was written before.
+func parseDocument(text string) document {
+	d := document{}
+	marks := partMark.FindAllStringSubmatchIndex(text, -1)
+	for i, m := range marks {
+		end := len(text)
+		if i+1 < len(marks) {
+			end = marks[i+1][0]
+		}
+		d[text[m[2]:m[3]]] = text[m[1]:end]
+	}
+	return d
+}
+
+// page is a text in Markdown that is written from its start to its end.
 type page struct{ bytes.Buffer }
 
 func (p *page) heading(level int, text string) {
