@@ -5,6 +5,7 @@ package tests
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,11 +37,13 @@ const (
 	makesData    = `^skerry: data: making the data file system`
 	mountsDone   = `^phase mounts .*: done`
 	networkDone  = `^phase network .*: done`
+	watchdogDone = `^phase watchdog .*: done`
+	storageDone  = `^phase storage .*: done`
 	servicesDone = `^phase services .*: done`
 	nodeIsUp     = `^skerry: node up: `
 )
 
-// The plug is pulled at ten moments of a first boot, each time on a disk that
+// The plug is pulled at a dozen moments of a first boot, each time on a disk that
 // was flashed just now. The next boot must come up whole.
 func TestPowerCutsDuringTheFirstBootAreSurvived(t *testing.T) {
 	random := rand.New(rand.NewPCG(17, 4)) // the same delays in every run
@@ -53,6 +56,8 @@ func TestPowerCutsDuringTheFirstBootAreSurvived(t *testing.T) {
 		{makesData, 800 * time.Millisecond},
 		{mountsDone, 0},
 		{networkDone, 0},
+		{watchdogDone, 500 * time.Millisecond},
+		{storageDone, 0},
 		{servicesDone, 0},
 		{nodeIsUp, 3 * time.Second},
 	} {
@@ -62,7 +67,10 @@ func TestPowerCutsDuringTheFirstBootAreSurvived(t *testing.T) {
 			timed(t)
 			d := flashed(t, "x86_64")
 			cutPower(t, d, c)
-			recovers(t, d)
+			up := recovers(t, d)
+			if slices.Contains([]string{storageDone, servicesDone, nodeIsUp}, c.line) {
+				wantLine(t, up.Lines, nodeLine+`2$`) // the identity of the first boot
+			}
 		})
 	}
 }
@@ -80,7 +88,7 @@ func cutPower(t *testing.T, d machine.Disk, c cut) {
 }
 
 // recovers boots a machine that lost power and looks whether all is well.
-func recovers(t *testing.T, d machine.Disk) {
+func recovers(t *testing.T, d machine.Disk) machine.Up {
 	t.Helper()
 	m := boot(t, d)
 	up := m.ExpectUp()
@@ -89,6 +97,7 @@ func recovers(t *testing.T, d machine.Disk) {
 	m.PowerOff()
 	d.CheckTable()
 	d.CheckData()
+	return up
 }
 
 // last returns the last n of lines.

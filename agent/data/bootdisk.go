@@ -133,6 +133,7 @@ func (p *preparation) claim(dev Disk, want entry) error {
 		return fmt.Errorf("the unallocated space behind the slots holds %s, which is left alone: add %s to the node config to have it overwritten", content, wipeLine)
 	}
 	p.fresh = true
+	p.Empty()
 	return clearSignatures(dev, want.start, want.size)
 }
 

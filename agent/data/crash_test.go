@@ -110,7 +110,7 @@ func validGPT(d *disk, lba, last int64) (entries, header []byte) {
 // tableOnly runs the part of Prepare that writes the partition table.
 func (m *machine) tableOnly() error {
 	p := &preparation{Options: m.options()}
-	p.Progress = func(string) {}
+	p.Progress, p.Empty = func(string) {}, func() {}
 	return p.onBootDisk(m.t.Context())
 }
 

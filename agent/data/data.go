@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/skerry-os/skerry/agent/blockdev"
@@ -53,13 +54,16 @@ type Options struct {
 	BootDisk   blockdev.Device // the disk of the slot that runs
 	Device     string          // Auto, or the node of a disk or partition
 	Wipe       bool            // whether foreign contents may be overwritten
-	MountPoint string          // usually "/var"
+	MountPoint string
 	Log        *slog.Logger
 	// Run runs a program of the image and waits for it, as exec.Cmd.Run does.
 	Run func(*exec.Cmd) error
 	// Progress is told, in a few words, what takes a while. May be nil.
 	Progress func(string)
-	System   System // what is asked of the kernel; default [Linux]
+	// Empty is called once, as soon as it is known that data begins empty: a file
+	// system is made, which takes a while. May be nil.
+	Empty  func()
+	System System // what is asked of the kernel; default [Linux]
 }
 
 // Result says what was found and done.
@@ -82,6 +86,10 @@ func Prepare(ctx context.Context, o Options) (Result, error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
+	if o.Empty == nil {
+		o.Empty = func() {}
+	}
+	o.Empty = sync.OnceFunc(o.Empty)
 	if o.Device == "" {
 		o.Device = Auto
 	}
@@ -115,6 +123,9 @@ func (p *preparation) prepare(ctx context.Context) error {
 	blocks, err := p.fileSystem(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.device.Node, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err // whoever goes down has counted what is mounted
 	}
 	if err := p.mount(ctx); err != nil {
 		return fmt.Errorf("%s: %w", p.device.Node, err)

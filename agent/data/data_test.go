@@ -18,9 +18,19 @@ func TestFirstBootMakesData(t *testing.T) {
 	var said []string
 	o := m.options()
 	o.Progress = func(s string) { said = append(said, s) }
+	empty := 0
+	o.Empty = func() {
+		empty++
+		if len(said) > 0 {
+			t.Errorf("data is known to begin empty only after %q", said)
+		}
+	}
 	r, err := Prepare(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if empty != 1 {
+		t.Errorf("said %d times that data begins empty", empty)
 	}
 	want := Result{Device: "/dev/vda4", Bytes: size - mib - dataStart, Created: true}
 	if r != want || m.mounted != "/dev/vda4" || m.grown != 0 {

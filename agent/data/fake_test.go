@@ -298,9 +298,14 @@ func (m *machine) reboot() {
 
 func (m *machine) prepare() Result {
 	m.t.Helper()
-	r, err := Prepare(m.t.Context(), m.options())
+	o, empty := m.options(), false
+	o.Empty = func() { empty = true }
+	r, err := Prepare(m.t.Context(), o)
 	if err != nil {
 		m.t.Fatal(err)
+	}
+	if empty != r.Created {
+		m.t.Errorf("that data begins empty was said: %v; a file system was made: %v", empty, r.Created)
 	}
 	return r
 }

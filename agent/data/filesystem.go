@@ -139,6 +139,7 @@ func (p *preparation) makeFileSystem(ctx context.Context, dev Disk) error {
 	if size < MinBytes {
 		return fmt.Errorf("has %d MiB, data needs %d MiB: use a larger disk", size/mib, MinBytes/mib)
 	}
+	p.Empty()
 	p.Progress(fmt.Sprintf("making the data file system (%d MiB)", size/mib))
 	if !p.fresh { // else they were cleared just now
 		if err := clearSignatures(dev, 0, size); err != nil {

@@ -36,10 +36,11 @@ func (i *iface) runDHCP4() {
 		if file == "" || l == nil || l.address.Addr() == last {
 			return
 		}
-		last = l.address.Addr()
-		if err := writeLeaseFile(file, last); err != nil {
-			i.log.Warn("the DHCP address is not remembered", "error", err)
+		if err := writeLeaseFile(file, l.address.Addr()); err != nil {
+			i.log.Warn("the DHCP address is not remembered", "error", err) // and tried again when it is renewed
+			return
 		}
+		last = l.address.Addr()
 	}
 	c.run(i.ctx)
 }

@@ -15,14 +15,10 @@ const savedTime = stateDir + "/time"
 // newClock makes the clock, which does nothing yet. The network tells it of time
 // servers, so it is made first.
 func (n *node) newClock() {
-	options := clock.Options{
+	n.clock = clock.New(clock.Options{
 		Log: n.log, Servers: n.config.Network.NTP, OnChange: n.showClock, Defaults: defaultTimeServers,
-		Ceiling: clock.Ceiling(n.release.buildTime),
-	}
-	if n.dataMounted {
-		options.SavePath = savedTime
-	}
-	n.clock = clock.New(options)
+		Ceiling: clock.Ceiling(n.release.buildTime), SavePath: savedTime,
+	})
 }
 
 // startClock makes sure that the clock is not before what is known to be past,

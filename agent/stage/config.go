@@ -23,7 +23,7 @@ func (n *node) applyConfig(context.Context) error {
 		n.config, running = config, what
 		// What counts comes first: a list of mistakes is cut when it is long.
 		problem = fmt.Errorf("the node runs with %s: %w", what, n.bootConfigErr)
-	} else if n.dataMounted && n.bootConfig != nil {
+	} else if n.bootConfig != nil {
 		if err := identity.KeepConfig(stateDir, n.bootConfig); err != nil {
 			n.log.Warn("the node config is not kept on data", "err", err)
 		}
@@ -48,17 +48,15 @@ func (n *node) applyConfig(context.Context) error {
 // lastConfig returns the node config to use when the one on boot is no good: the
 // last that is kept in dir.
 func (n *node) lastConfig(dir string) (*nodeconfig.Config, string) {
-	if n.dataMounted {
-		contents, err := identity.LastConfig(dir)
+	contents, err := identity.LastConfig(dir)
+	if err == nil {
+		config, err := nodeconfig.Parse(nodeconfig.FileName, contents)
 		if err == nil {
-			config, err := nodeconfig.Parse(nodeconfig.FileName, contents)
-			if err == nil {
-				return config, "the last config that worked"
-			}
+			return config, "the last config that worked"
 		}
-		if err != nil && !errors.Is(err, identity.ErrNoConfig) {
-			n.log.Warn("the last node config cannot be used", "err", err)
-		}
+	}
+	if err != nil && !errors.Is(err, identity.ErrNoConfig) {
+		n.log.Warn("the last node config cannot be used", "err", err)
 	}
 	return defaultConfig(), "the defaults, for no earlier config is known"
 }

@@ -40,13 +40,9 @@ func (n *node) startNetwork(ctx context.Context) error {
 		return err
 	}
 	n.status.Update(func(s *status.Status) { s.Hostname = n.hostname })
-	var leases string
-	if n.dataMounted {
-		leases = stateDir + "/leases"
-	}
 	var err error
 	n.network, err = network.Start(n.life, networkConfig(n.config.Network), network.Options{
-		Log: n.log, ResolvConf: resolvConf, Hostname: n.hostname, LeaseDir: leases, OnChange: n.showNetwork,
+		Log: n.log, ResolvConf: resolvConf, Hostname: n.hostname, LeaseDir: stateDir + "/leases", OnChange: n.showNetwork,
 	})
 	if err != nil {
 		return err
@@ -58,7 +54,7 @@ func (n *node) startNetwork(ctx context.Context) error {
 func (n *node) ownHostname() string {
 	mac := firstMAC(netClass)
 	name := nodeconfig.DefaultHostname(n.release.board, mac)
-	if mac == nil || !n.dataMounted {
+	if mac == nil {
 		return name
 	}
 	name, err := identity.Hostname(stateDir, name)

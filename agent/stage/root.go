@@ -60,6 +60,8 @@ type node struct {
 	config        *nodeconfig.Config
 	hostname      string
 
+	preparation *preparation // of data
+	memory      *os.Root     // what stands in for data while that is being made; nil before and after
 	dataMounted bool
 	identity    identity.Identity
 	closers     closers
@@ -109,15 +111,18 @@ func root(ctx context.Context, from origin) error {
 	return n.idle(ctx, abandon, requests)
 }
 
+const noDataAdvice = "the node has no data until this is mended"
+
 func (n *node) phases() []phase {
 	return []phase{
-		{"mounts", n.mounts, "the node has no data until this is mended"},
+		{"mounts", n.mounts, noDataAdvice},
 		{"config", n.applyConfig, "correct skerry.yaml on partition boot and restart"},
 		{"modules", n.modules, "this release may lack a driver for this machine"},
 		{"system", n.system, "see the log"},
 		{"network", n.startNetwork, "check the cable and the network settings in skerry.yaml"},
 		{"clock", n.startClock, "name a time server that can be reached: network.ntp in skerry.yaml"},
 		{"watchdog", n.startWatchdog, "see the log"},
+		{"storage", n.finishData, noDataAdvice},
 		{"services", n.startServices, "see the log of the services that are not ready"},
 		{"trial", n.checkTrial, "see the log"},
 	}
