@@ -89,8 +89,9 @@ func addImages(t *testing.T, images *registry.Registry, source, e2e string) []st
 		t.Fatal(err)
 	}
 	made, err := conformance.Images(t.Context(), b, conformance.Programs{
-		Agnhost: agnhost(t, b.Architecture),
-		Pause:   compiled(t, b.Architecture, "pause", "build", "../images/pause"),
+		Agnhost:       agnhost(t, b.Architecture),
+		AgnhostSource: agnhostSource(t),
+		Pause:         compiled(t, b.Architecture, "pause", "build", "../images/pause"),
 	}, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -120,6 +121,16 @@ func addImages(t *testing.T, images *registry.Registry, source, e2e string) []st
 		}
 	}
 	return references
+}
+
+// agnhostSource is the folder with the source code of package agnhost.
+func agnhostSource(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", agnhostPackage).Output()
+	if err != nil {
+		t.Fatalf("go list %s: %v", agnhostPackage, err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // sources says of which commit the tree under test is.

@@ -23,11 +23,13 @@ import (
 	"github.com/skerry-os/skerry/tests/registry"
 )
 
+const agnhostPackage = "k8s.io/kubernetes/test/images/agnhost"
+
 // agnhost is the program of Kubernetes' own tests: server, client and whatever
 // else a Pod may have to be.
 func agnhost(t *testing.T, architecture string) string {
 	t.Helper()
-	return compiled(t, architecture, "agnhost", "build", "k8s.io/kubernetes/test/images/agnhost")
+	return compiled(t, architecture, "agnhost", "build", agnhostPackage)
 }
 
 // compiled is a program that the go command makes, with no symbols.

@@ -27,8 +27,9 @@ type Image struct {
 	Files  *tree.Tree
 }
 
-// Programs are files, compiled for the node.
-type Programs struct{ Agnhost, Pause string }
+// Programs are files, compiled for the node, and the folder of agnhost's source
+// code, which has other files of its image.
+type Programs struct{ Agnhost, AgnhostSource, Pause string }
 
 // Images returns the images that there are, by their names in the registry
 // without a tag. Debian's packages are fetched into the user's cache, of the
@@ -56,6 +57,11 @@ func Images(ctx context.Context, b *board.Board, programs Programs, dir string) 
 	if err := agnhost.AddSource("agnhost", 0o755, programs.Agnhost); err != nil {
 		return nil, err
 	}
+	for _, name := range []string{"localhost.crt", "localhost.key"} { // the test web server offers them as its files, too
+		if err := agnhost.AddSource(name, 0o644, filepath.Join(programs.AgnhostSource, "porter", name)); err != nil {
+			return nil, err
+		}
+	}
 	if err := agnhost.AddSymlink("agnhost-2", "agnhost"); err != nil {
 		return nil, err
 	}
@@ -75,11 +81,11 @@ func Images(ctx context.Context, b *board.Board, programs Programs, dir string) 
 }
 
 // packages are Debian's, with all that they depend on.
-var packages = []string{"bind9-dnsutils", "busybox-static", "curl", "iproute2", "libc-bin", "netcat-openbsd"}
+var packages = []string{"bind9-dnsutils", "busybox-static", "curl", "dash", "iproute2", "libc-bin", "netcat-openbsd"}
 
 var (
 	busyboxPrograms = []string{"/usr/bin/busybox"}
-	networkPrograms = []string{"/usr/bin/curl", "/usr/bin/dig", "/usr/bin/getent", "/usr/bin/nc.openbsd", "/usr/bin/ss"}
+	networkPrograms = []string{"/usr/bin/curl", "/usr/bin/dash", "/usr/bin/dig", "/usr/bin/getent", "/usr/bin/nc.openbsd", "/usr/bin/ss"}
 )
 
 // applets are those of BusyBox' that tests call.
@@ -87,6 +93,11 @@ var applets = strings.Fields(`[ awk base64 basename cat chgrp chmod chown cp cut
 	grep head hexdump hostname id ifconfig ip kill killall ln ls md5sum mkdir mkfifo mknod mktemp mount mv nc netstat nproc nslookup od
 	pidof ping printf ps pwd readlink realpath rm rmdir route sed seq setsid sh sha256sum sleep sort stat stty sync sysctl tac tail tar
 	tee test timeout top touch tr true tty umount uname uniq uptime vi wc wget which whoami xargs yes`)
+
+// preferred are programs that take the place of applets where they are there.
+// BusyBox' shell does not look for programs that have the name of an applet: its nc
+// would be taken, which does not know UDP.
+var preferred = map[string]string{"nc": "nc.openbsd", "sh": "dash"}
 
 // accounts are those of upstream's images that tests know.
 const (
@@ -124,9 +135,11 @@ func userland(unpacked *tree.Tree, programs ...[]string) (*tree.Tree, error) {
 			return nil, err
 		}
 	}
-	// What Debian's netcat-openbsd does when it is installed.
-	if _, there := files.Get("usr/bin/nc.openbsd"); there {
-		if err := files.AddSymlink("usr/bin/nc", "nc.openbsd"); err != nil {
+	for name, program := range preferred {
+		if _, there := files.Get("usr/bin/" + program); !there {
+			continue
+		}
+		if err := files.AddSymlink("usr/bin/"+name, program); err != nil {
 			return nil, err
 		}
 	}
