@@ -124,8 +124,11 @@ func (c *Control) Run(ctx context.Context) error {
 	group.Go(func() error {
 		select {
 		case err := <-stored:
-			stored <- err
-			return errors.Join(errors.New("the datastore ended"), err)
+			stored <- nil
+			if err == nil {
+				err = errors.New("the datastore ended")
+			}
+			return err
 		case <-running.Done():
 			return nil
 		}

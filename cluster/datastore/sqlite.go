@@ -85,8 +85,9 @@ func (s SQLite) Flags() map[string]string {
 	}
 }
 
-// Run serves the databases until ctx ends, and calls ready once it does. It
-// returns after the last transaction is on the disk.
+// Run serves the databases until ctx ends. It calls ready when it can be asked:
+// requests wait until the databases are open. It returns after the last
+// transaction is on the disk.
 func (s SQLite) Run(ctx context.Context, ready func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var waiting atomic.Int32
@@ -119,6 +120,18 @@ func (d database) run(ctx context.Context, ready func()) error {
 			return err
 		}
 	}
+	if err := os.Remove(d.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	listener, err := net.Listen("unix", d.socket)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	if err := os.Chmod(d.socket, 0o600); err != nil {
+		return err
+	}
+	ready()
 	// The backend outlives the server that asks it.
 	life, end := context.WithCancel(context.Background())
 	var work sync.WaitGroup
@@ -155,16 +168,6 @@ func (d database) run(ctx context.Context, ready func()) error {
 	if err := backend.Start(life); err != nil {
 		return err
 	}
-	if err := os.Remove(d.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	listener, err := net.Listen("unix", d.socket)
-	if err != nil {
-		return err
-	}
-	if err := os.Chmod(d.socket, 0o600); err != nil {
-		return err
-	}
 	grpcServer := grpc.NewServer(
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}),
 		grpc.MaxRecvMsgSize(largestRequest),
@@ -177,7 +180,6 @@ func (d database) run(ctx context.Context, ready func()) error {
 		grpcServer.GracefulStop()
 	})
 	defer stop()
-	ready()
 	if err := grpcServer.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return err
 	}
