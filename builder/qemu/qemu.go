@@ -93,8 +93,8 @@ type platform struct {
 // up each page again: programs took up to twice as long as on these.
 var platforms = map[string]platform{
 	"amd64": {
-		program:   "qemu-system-x86_64",
-		machine:   "q35",
+		program: "qemu-system-x86_64",
+		machine: "q35",
 		// x86-64-v2, which the images need, of a maker whose processors do not leak;
 		// with instructions for AES and SHA, which QEMU hands on.
 		cpu:       "Nehalem,vendor=AuthenticAMD,+aes,+pclmulqdq,+sha-ni",
@@ -102,8 +102,8 @@ var platforms = map[string]platform{
 		variables: []string{"/usr/share/OVMF/OVMF_VARS_4M.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
 	},
 	"arm64": {
-		program:   "qemu-system-aarch64",
-		machine:   "virt",
+		program: "qemu-system-aarch64",
+		machine: "virt",
 		// Without what takes long and nobody here needs.
 		cpu:       "max,pauth=off,sve=off,sme=off",
 		code:      []string{"/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd", "/usr/share/AAVMF/AAVMF_CODE.fd"},
