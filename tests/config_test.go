@@ -29,7 +29,7 @@ func TestBadConfigIsNamedAndTheLastGoodOneCounts(t *testing.T) {
 			d.WriteConfig(tc.config)
 			m := boot(t, d)
 			up := m.ExpectUp()
-			wantLine(t, up.Lines, `^phase config \(2/\d\): failed: the node runs with the last config that worked: `+tc.message)
+			wantLine(t, up.Lines, `^phase config \(2/\d+\): failed: the node runs with the last config that worked: `+tc.message)
 			wantLine(t, up.Lines, `^skerry: problem: config: the node runs with the last config that worked: `+tc.message)
 			if up.Hostname != "shop-17" {
 				t.Errorf("the node is called %s, not shop-17 as in its last good config", up.Hostname)
@@ -56,7 +56,7 @@ func TestNodeStartsWithDefaultsIfItsFirstConfigIsBad(t *testing.T) {
 	d.WriteConfig(header + "hostname: Shop 17\n")
 	m := boot(t, d)
 	up := m.ExpectUp()
-	wantLine(t, up.Lines, `^phase config \(2/\d\): failed: the node runs with the defaults, .*: skerry\.yaml:3:11: `)
+	wantLine(t, up.Lines, `^phase config \(2/\d+\): failed: the node runs with the defaults, .*: skerry\.yaml:3:11: `)
 	if !strings.HasPrefix(up.Hostname, "x86-64-") {
 		t.Errorf("the node is called %s, not by board and MAC", up.Hostname)
 	}
@@ -81,7 +81,7 @@ func TestConfigUnderAnotherNameIsTold(t *testing.T) {
 	if err := disk.WriteBootFile(d.Path, "skerry.yaml.txt", []byte(header+"hostname: shop-17\r\n"), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	boot(t, d).Expect(`^phase config \(2/\d\): failed: the node runs with the defaults, .*: partition boot has skerry\.yaml\.txt and no skerry\.yaml: rename it`)
+	boot(t, d).Expect(`^phase config \(2/\d+\): failed: the node runs with the defaults, .*: partition boot has skerry\.yaml\.txt and no skerry\.yaml: rename it`)
 }
 
 func TestConfigNamesTheNodeAndGivesItAddresses(t *testing.T) {
