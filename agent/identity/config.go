@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/skerry-os/skerry/agent/wholefile"
 )
 
 // maxConfig is the longest node config that is kept, in bytes.
@@ -27,7 +29,7 @@ func KeepConfig(dir string, raw []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("keep node config: %w", err)
 	}
-	if err := replace(file{name, raw, 0o600}); err != nil {
+	if err := wholefile.Replace(wholefile.File{Name: name, Contents: raw, Mode: 0o600}); err != nil {
 		return fmt.Errorf("keep node config: %w", err)
 	}
 	return nil

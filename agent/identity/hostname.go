@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github.com/skerry-os/skerry/agent/wholefile"
 )
 
 const hostnameFile = "hostname"
@@ -25,7 +27,7 @@ func Hostname(dir, fresh string) (string, error) {
 		strings.Trim(kept, "-") == kept {
 		return kept, nil
 	}
-	if err := replace(file{name, []byte(fresh + "\n"), 0o644}); err != nil {
+	if err := wholefile.Replace(wholefile.File{Name: name, Contents: []byte(fresh + "\n"), Mode: 0o644}); err != nil {
 		return fresh, fmt.Errorf("keep the node's name: %w", err)
 	}
 	return fresh, nil

@@ -24,6 +24,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/skerry-os/skerry/agent/wholefile"
 )
 
 // Files in the folder.
@@ -66,15 +68,15 @@ func Load(dir string) (Identity, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return i, fmt.Errorf("load node identity: %w", err)
 	}
-	var fresh []file
-	for _, step := range []func(string) ([]file, error){i.loadMachineID, i.loadKey, i.countBoot} {
+	var fresh []wholefile.File
+	for _, step := range []func(string) ([]wholefile.File, error){i.loadMachineID, i.loadKey, i.countBoot} {
 		made, err := step(dir)
 		if err != nil {
 			return i, fmt.Errorf("load node identity: %w", err)
 		}
 		fresh = append(fresh, made...)
 	}
-	if err := replace(fresh...); err != nil {
+	if err := wholefile.Replace(fresh...); err != nil {
 		return i, fmt.Errorf("load node identity: %w", err)
 	}
 	return i, nil
@@ -99,7 +101,7 @@ func read(name string, limit int) ([]byte, error) {
 }
 
 // loadMachineID and those after it return the files that are to be made.
-func (i *Identity) loadMachineID(dir string) ([]file, error) {
+func (i *Identity) loadMachineID(dir string) ([]wholefile.File, error) {
 	name := filepath.Join(dir, machineIDFile)
 	b, err := read(name, 33)
 	if err != nil {
@@ -117,7 +119,7 @@ func (i *Identity) loadMachineID(dir string) ([]file, error) {
 	if b != nil {
 		i.note("the machine ID in %s was damaged: the node has a new one, %s", name, i.MachineID)
 	}
-	return []file{{name, []byte(i.MachineID + "\n"), 0o644}}, nil
+	return []wholefile.File{{Name: name, Contents: []byte(i.MachineID + "\n"), Mode: 0o644}}, nil
 }
 
 func parseMachineID(b []byte) (string, bool) {
@@ -129,7 +131,7 @@ func parseMachineID(b []byte) (string, bool) {
 	return string(b), true
 }
 
-func (i *Identity) loadKey(dir string) (fresh []file, err error) {
+func (i *Identity) loadKey(dir string) (fresh []wholefile.File, err error) {
 	name := filepath.Join(dir, keyFile)
 	b, err := read(name, maxKey)
 	if err != nil {
@@ -146,7 +148,7 @@ func (i *Identity) loadKey(dir string) (fresh []file, err error) {
 		} else if b != nil {
 			i.note("the node key in %s was empty: the node has a new key", name)
 		}
-		fresh = []file{{name, encodeKey(key), 0o600}}
+		fresh = []wholefile.File{{Name: name, Contents: encodeKey(key), Mode: 0o600}}
 	} else if err := os.Chmod(name, 0o600); err != nil {
 		return nil, err
 	}
@@ -159,7 +161,7 @@ func (i *Identity) loadKey(dir string) (fresh []file, err error) {
 // a newline. It never changes, so that one write of a sector is all it takes.
 const bootsBytes = 21
 
-func (i *Identity) countBoot(dir string) ([]file, error) {
+func (i *Identity) countBoot(dir string) ([]wholefile.File, error) {
 	name := filepath.Join(dir, bootsFile)
 	b, err := read(name, bootsBytes)
 	if err != nil {
@@ -172,7 +174,7 @@ func (i *Identity) countBoot(dir string) ([]file, error) {
 		if b != nil {
 			i.note("the boot counter in %s was damaged and starts again", name)
 		}
-		return []file{{name, text, 0o644}}, nil
+		return []wholefile.File{{Name: name, Contents: text, Mode: 0o644}}, nil
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {

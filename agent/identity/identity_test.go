@@ -232,20 +232,6 @@ func TestLastConfigIsWhatWasKept(t *testing.T) {
 	}
 }
 
-func TestFailedReplaceKeepsTheOldFile(t *testing.T) {
-	dir := t.TempDir()
-	put(t, dir, "file", []byte("old"))
-	if err := os.MkdirAll(filepath.Join(dir, "file.new/in-the-way"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := replace(file{filepath.Join(dir, "file"), []byte("new"), 0o600}); err == nil {
-		t.Error("no error")
-	}
-	if got := get(t, dir, "file"); string(got) != "old" {
-		t.Errorf("got %q", got)
-	}
-}
-
 func FuzzParse(f *testing.F) {
 	_, key, _ := ed25519.GenerateKey(nil)
 	f.Add(encodeKey(key))

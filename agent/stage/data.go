@@ -16,6 +16,7 @@ import (
 	"github.com/skerry-os/skerry/agent/logring"
 	"github.com/skerry-os/skerry/agent/pid1"
 	"github.com/skerry-os/skerry/agent/status"
+	"github.com/skerry-os/skerry/agent/wholefile"
 )
 
 // preparation is that of data, which goes on beside the boot.
@@ -91,7 +92,7 @@ func (s dataSystem) Mount(node, dir string) error {
 func (n *node) startPreparation(ctx context.Context) {
 	p := newPreparation()
 	n.preparation = p
-	n.background("data", func() { p.run(func() error { return n.prepareData(ctx) }) })
+	go p.run(func() error { return n.prepareData(ctx) })
 	// What it mounts after the last look at the mounts would never be unmounted.
 	n.closers.add(pid1.Hook{Name: "preparation of data", Run: func(ctx context.Context) error { return await(ctx, p.ended) }})
 }
@@ -99,19 +100,21 @@ func (n *node) startPreparation(ctx context.Context) {
 // beginData waits for data. But a file system that is only being made has
 // nothing that a phase could read, and making it takes as long as all phases up
 // to the services: memory stands in for it until [node.finishData].
-func (n *node) beginData(ctx context.Context) (err error) {
+func (n *node) beginData() error {
 	p := n.preparation
 	select {
 	case <-p.ended:
 	case <-p.empty:
-		if n.memory, err = dataInMemory(); err == nil {
+		err := dataInMemory()
+		if err == nil {
+			n.standIn = true
 			return nil
 		}
 		n.log.Warn("the boot waits for data", "err", err)
 		<-p.ended
 	}
 	if p.err != nil {
-		return errors.Join(p.err, onlyMemory())
+		return errors.Join(p.err, dataInMemory()) // a node without data can still say what is wrong
 	}
 	return n.useData()
 }
@@ -119,12 +122,9 @@ func (n *node) beginData(ctx context.Context) (err error) {
 // finishData puts data that was being made in the place of memory, with what
 // was written there.
 func (n *node) finishData(ctx context.Context) error {
-	if n.memory == nil {
+	if !n.standIn {
 		return nil
 	}
-	memory := n.memory
-	n.memory = nil
-	defer memory.Close()
 	p := n.preparation
 	if err := await(ctx, p.ended); err != nil {
 		return err
@@ -135,7 +135,7 @@ func (n *node) finishData(ctx context.Context) error {
 	if !p.result.Created {
 		return errors.New("data was to be made and was there: restart") // and what is in memory must not replace it
 	}
-	if err := keep(memory, preparedDir); err != nil {
+	if err := keep(dataDir, preparedDir); err != nil {
 		return err
 	}
 	// Files in memory may be open.
@@ -148,7 +148,7 @@ func (n *node) finishData(ctx context.Context) error {
 // useData brings prepared data to its place.
 func (n *node) useData() error {
 	if err := unix.Mount(preparedDir, dataDir, "", unix.MS_BIND, ""); err != nil {
-		return errors.Join(fmt.Errorf("mount prepared data at %s: %w", dataDir, err), onlyMemory())
+		return errors.Join(fmt.Errorf("mount prepared data at %s: %w", dataDir, err), dataInMemory())
 	}
 	n.dataMounted = true
 	if err := errors.Join(unix.Unmount(preparedDir, 0), os.Remove(preparedDir)); err != nil {
@@ -230,58 +230,20 @@ func (n *node) persistLog() {
 	}})
 }
 
-// dataInMemory has memory stand in for data, and returns that memory.
-func dataInMemory() (*os.Root, error) {
+// dataInMemory has memory stand in for data.
+func dataInMemory() error {
 	err := unix.Mount("tmpfs", dataDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=20%")
 	if err != nil {
-		return nil, fmt.Errorf("put memory in the place of data: %w", err)
-	}
-	memory, err := os.OpenRoot(dataDir)
-	if err != nil {
-		return nil, errors.Join(err, unix.Unmount(dataDir, 0))
-	}
-	return memory, nil
-}
-
-// onlyMemory has memory take the place of data for good, so that the node can
-// still say what is wrong.
-func onlyMemory() error {
-	memory, err := dataInMemory()
-	if err != nil {
-		return err
-	}
-	return memory.Close()
-}
-
-// incomplete is the end of the name of a file that is being copied.
-const incomplete = ".new"
-
-// keep copies the files of memory into dir. After a power cut each is there as a
-// whole or not at all.
-func keep(memory *os.Root, dir string) error {
-	files, err := copyFiles(memory, dir)
-	if err == nil {
-		err = syncFileSystem(dir)
-	}
-	for _, name := range files {
-		if err == nil {
-			err = os.Rename(name+incomplete, name)
-		}
-	}
-	if err == nil {
-		err = syncFileSystem(dir)
-	}
-	if err != nil {
-		return fmt.Errorf("keep on data what was in memory: %w", err)
+		return fmt.Errorf("put memory in the place of data: %w", err)
 	}
 	return nil
 }
 
-// copyFiles copies folders, and files under names of incomplete ones. It returns
-// the names that these are to have.
-func copyFiles(memory *os.Root, dir string) (files []string, err error) {
-	err = fs.WalkDir(memory.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || name == "." {
+// keep copies what is in memory, the files of a folder, to another.
+func keep(memory, dir string) error {
+	var files []wholefile.File
+	err := filepath.WalkDir(memory, func(from string, entry fs.DirEntry, err error) error {
+		if err != nil || from == memory {
 			return err
 		}
 		info, err := entry.Info()
@@ -291,38 +253,22 @@ func copyFiles(memory *os.Root, dir string) (files []string, err error) {
 		if err != nil {
 			return err
 		}
-		to := filepath.Join(dir, name)
+		to := filepath.Join(dir, strings.TrimPrefix(from, memory))
 		if entry.IsDir() {
 			return os.Mkdir(to, info.Mode().Perm())
 		}
-		if strings.HasPrefix(entry.Name(), ".") || strings.HasSuffix(name, incomplete) {
+		if strings.HasPrefix(entry.Name(), ".") || strings.HasSuffix(from, wholefile.Suffix) {
 			return nil // somebody is about to give it its name
 		}
-		contents, err := memory.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		files = append(files, to)
-		return writeFile(to+incomplete, contents, info.Mode().Perm())
+		contents, err := os.ReadFile(from)
+		files = append(files, wholefile.File{Name: to, Contents: contents, Mode: info.Mode().Perm()})
+		return err
 	})
-	return files, err
-}
-
-// writeFile makes a file with a mode that no mask changes.
-func writeFile(name string, contents []byte, mode fs.FileMode) error {
-	w, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
+	if err == nil {
+		err = wholefile.Replace(files...)
 	}
-	_, err = w.Write(contents)
-	return errors.Join(err, w.Chmod(mode), w.Close())
-}
-
-func syncFileSystem(dir string) error {
-	f, err := os.Open(dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("keep on data what was in memory: %w", err)
 	}
-	defer f.Close()
-	return unix.Syncfs(int(f.Fd()))
+	return nil
 }

@@ -13,11 +13,7 @@ func TestDataThatCouldNotBeMadeLeavesMemoryInItsPlace(t *testing.T) {
 	if err := n.finishData(t.Context()); err != nil {
 		t.Errorf("no memory stands in for data: %v", err)
 	}
-	memory, err := os.OpenRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.memory, n.preparation = memory, newPreparation()
+	n.standIn, n.preparation = true, newPreparation()
 	broken := errors.New("mke2fs failed")
 	go n.preparation.run(func() error { return broken })
 	if err := n.finishData(t.Context()); !errors.Is(err, broken) || n.dataMounted {
@@ -27,11 +23,7 @@ func TestDataThatCouldNotBeMadeLeavesMemoryInItsPlace(t *testing.T) {
 
 func TestDataThatWasThereIsNotReplacedByMemory(t *testing.T) {
 	n := testNode(t)
-	memory, err := os.OpenRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.memory, n.preparation = memory, newPreparation()
+	n.standIn, n.preparation = true, newPreparation()
 	n.preparation.run(func() error { return nil })
 	if err := n.finishData(t.Context()); err == nil || n.dataMounted {
 		t.Errorf("got %v, mounted: %v", err, n.dataMounted)
@@ -40,11 +32,7 @@ func TestDataThatWasThereIsNotReplacedByMemory(t *testing.T) {
 
 func TestDataIsNotWaitedForWhenTheNodeGoesDown(t *testing.T) {
 	n := testNode(t)
-	memory, err := os.OpenRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.memory, n.preparation = memory, newPreparation()
+	n.standIn, n.preparation = true, newPreparation()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := n.finishData(ctx); !errors.Is(err, context.Canceled) {
@@ -73,12 +61,7 @@ func TestWhatWasInMemoryIsKeptOnData(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(from, "lib/skerry/leases/.52-54.123"), "half")
-	memory, err := os.OpenRoot(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer memory.Close()
-	if err := keep(memory, to); err != nil {
+	if err := keep(from, to); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
@@ -102,7 +85,7 @@ func TestWhatWasInMemoryIsKeptOnData(t *testing.T) {
 			t.Errorf("%s has %v, %v", folder, entries, err)
 		}
 	}
-	if err := keep(memory, filepath.Join(to, "missing")); err == nil {
+	if err := keep(from, filepath.Join(to, "missing")); err == nil {
 		t.Error("no error where nothing can be written")
 	}
 }

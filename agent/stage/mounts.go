@@ -35,7 +35,7 @@ func (n *node) mounts(ctx context.Context) error {
 		n.status.Report("modules", err.Error())
 	}
 	close(n.preparation.modules)
-	err := errors.Join(guarded(func() error { return n.mountMemory(ctx) }), guarded(func() error { return n.beginData(ctx) }))
+	err := errors.Join(guarded(func() error { return n.mountMemory(ctx) }), guarded(n.beginData))
 	if err != nil && ctx.Err() != nil {
 		return err // it is not wanted any more
 	}

@@ -61,7 +61,7 @@ type node struct {
 	hostname      string
 
 	preparation *preparation // of data
-	memory      *os.Root     // what stands in for data while that is being made; nil before and after
+	standIn     bool         // this boot began with memory in the place of data
 	dataMounted bool
 	identity    identity.Identity
 	closers     closers
