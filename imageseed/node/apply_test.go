@@ -30,7 +30,7 @@ func TestASeededImageRunsWithoutBeingCopied(t *testing.T) {
 		t.Errorf("ctr images ls says\n%s", list)
 	}
 	exported := d.path("exported.tar")
-	d.ctr("images", "export", exported, name)
+	d.export(exported, name)
 	if out, err := exec.Command("sh", "-c", "tar -xOf "+exported+" blobs/sha256/"+seed.Images()[0].Layer.Digest.Encoded()+" | sha256sum").Output(); err != nil ||
 		!strings.HasPrefix(string(out), seed.Images()[0].Layer.Digest.Encoded()) {
 		t.Errorf("the exported layer is %s, %v", out, err)

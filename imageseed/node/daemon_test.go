@@ -222,6 +222,13 @@ func (d *daemon) ctr(args ...string) string {
 	return string(out)
 }
 
+// export writes an archive of an image. With --local: without it ctr ends when
+// the daemon has sent everything, which is before the file has all of it.
+func (d *daemon) export(archive, name string) {
+	d.t.Helper()
+	d.ctr("images", "export", "--local", archive, name)
+}
+
 func (d *daemon) apply(seed string) Changes {
 	d.t.Helper()
 	changes, err := Apply(d.t.Context(), d.client, d.open(seed))

@@ -174,7 +174,7 @@ func TestANameThatWasPulledSinceStaysTheRegistrys(t *testing.T) {
 	d.start(d.path("newer"))
 	d.apply(d.path("newer"))
 	newer := d.path("newer.tar")
-	d.ctr("images", "export", newer, name)
+	d.export(newer, name)
 	d.kill()
 	if err := os.RemoveAll(d.path("root")); err != nil {
 		t.Fatal(err)
@@ -200,7 +200,7 @@ func (d *daemon) exported(name string) (archive string) {
 	d.start(d.path("first"))
 	d.apply(d.path("first"))
 	archive = d.path("archive.tar")
-	d.ctr("images", "export", archive, name)
+	d.export(archive, name)
 	d.kill()
 	if err := os.RemoveAll(d.path("root")); err != nil {
 		d.t.Fatal(err)
