@@ -198,6 +198,50 @@ func TestADatastoreIsNotExchangedAgainstAnAPIServer(t *testing.T) {
 	}
 }
 
+// The API server and the controllers find what each cluster has in a new
+// datastore: had they made it, the objects would tell who manages which field.
+func TestFirstObjectsAreThereAgainstAnAPIServer(t *testing.T) {
+	for _, store := range []string{"sqlite", "etcd"} {
+		t.Run(store, func(t *testing.T) {
+			s := clustertest.Network(t, "a")[0].Server(t, "--datastore", store)
+			s.Begin(t)
+			s.WaitUntilReady(t)
+			bindings, err := s.Client.RbacV1().ClusterRoleBindings().List(t.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/bootstrapping"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(bindings.Items) < 50 {
+				t.Errorf("there are %d bindings", len(bindings.Items))
+			}
+			for _, binding := range bindings.Items {
+				if len(binding.ManagedFields) > 0 {
+					t.Errorf("binding %s: %+v", binding.Name, binding.ManagedFields)
+				}
+			}
+			// Namespaces get one when all controllers have theirs.
+			clustertest.Eventually(t, "there is a default account", func() bool {
+				_, err := s.Client.CoreV1().ServiceAccounts(metav1.NamespaceSystem).Get(t.Context(), "default", metav1.GetOptions{})
+				return err == nil
+			})
+			accounts, err := s.Client.CoreV1().ServiceAccounts(metav1.NamespaceSystem).List(t.Context(), metav1.ListOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			filled := 0
+			for _, account := range accounts.Items {
+				if len(account.ManagedFields) == 0 {
+					filled++
+				} else if account.Name != "default" && account.Annotations["skerry.dev/source"] == "" {
+					t.Errorf("somebody made account %s: %+v", account.Name, account.ManagedFields)
+				}
+			}
+			if filled < 30 {
+				t.Errorf("%d accounts were there", filled)
+			}
+		})
+	}
+}
+
 // What the API server has acknowledged is there after the process was killed
 // while it wrote.
 func TestNoAcknowledgedObjectIsLostAgainstAnAPIServer(t *testing.T) {

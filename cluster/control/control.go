@@ -150,7 +150,7 @@ func (c *Control) store() interface {
 	return datastore.SQLite{Path: datastore.SQLiteFile(c.ServerDir()), Socket: DatastoreSocket(c.Config), Volatile: c.RunFile("control")}
 }
 
-func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error {
+func (c *Control) runComponents(ctx context.Context, stored kube.Flags) error {
 	group, ctx := errgroup.WithContext(ctx)
 	server := &join.Server{
 		ServerCA: c.authorities.server, ClientCA: c.authorities.client,
@@ -180,9 +180,17 @@ func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error
 		})
 	}
 	c.Progress("starting the API server")
+	filled := make(chan struct{})
+	group.Go(func() error {
+		defer close(filled)
+		if err := fillDatastore(ctx, stored); err != nil && ctx.Err() == nil {
+			slog.Warn("the first objects are left to the API server, which takes longer", "error", err)
+		}
+		return nil
+	})
 	group.Go(func() error {
 		return kube.APIServer{
-			Flags: c.apiServerFlags(datastore), Front: front, DialKubelet: c.dialKubelet,
+			Flags: c.apiServerFlags(stored), Front: front, DialKubelet: c.dialKubelet, Filled: filled,
 		}.Run(ctx)
 	})
 	group.Go(func() error {
@@ -221,6 +229,12 @@ func (c *Control) runComponents(ctx context.Context, datastore kube.Flags) error
 	return group.Wait()
 }
 
+// fillDatastore gives one that has nothing yet what each cluster has, while the
+// API server starts.
+func fillDatastore(ctx context.Context, flags kube.Flags) error {
+	return datastore.Fill(ctx, flags["etcd-servers"], kube.FirstPrefix, func() (map[string][]byte, error) { return kube.FirstObjects(time.Now()) })
+}
+
 func (c *Control) runServiceLB(ctx context.Context, client kubernetes.Interface) error {
 	if !c.Disabled("servicelb") {
 		return servicelb.Run(ctx, client)
@@ -234,9 +248,8 @@ func (c *Control) runServiceLB(ctx context.Context, client kubernetes.Interface)
 // askReady is how long the API server's readiness may go unnoticed.
 const askReady = 50 * time.Millisecond
 
-// waitForAPI waits until the API server has its own objects in place. Nothing may
-// keep the processors from that meanwhile: roles that are not there within half
-// a minute end the API server, and a start with data looks at each of them too.
+// waitForAPI waits until the API server has its own objects in place. The other
+// parts are not started before: they would only take the processors from that.
 func (c *Control) waitForAPI(ctx context.Context) (*rest.Config, kubernetes.Interface, error) {
 	restConfig, client, err := kubeconfig.Client(AdminKubeconfig(c.Config))
 	if err != nil {

@@ -82,8 +82,8 @@ func (c *Control) controllerManagerFlags() kube.Flags {
 		"cluster-signing-key-file":         c.tls("client-ca.key"),
 		"allocate-node-cidrs":              strconv.FormatBool(c.FlannelBackend != "none"),
 		"cluster-cidr":                     c.ClusterCIDR,
-		// At its first start each controller asks for an account and a token, some
-		// 200 requests in all. With the usual 20 a second, the default
+		// At its start each controller looks for its account and asks for a token,
+		// some 200 requests in all. With the usual 20 a second, the default
 		// ServiceAccount came six seconds after the API server was ready.
 		"kube-api-qps":   "200",
 		"kube-api-burst": "400",

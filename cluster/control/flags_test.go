@@ -10,7 +10,7 @@ import (
 )
 
 // For each controller an account is looked for, its namespace too, the account
-// is made, looked for again, and a token is made for it.
+// is made if it is not there, looked for again, and a token is made for it.
 func TestFirstStartIsWithinTheBurstOfTheControllers(t *testing.T) {
 	c := &Control{Config: config.Defaults(config.Server)}
 	burst, err := strconv.Atoi(c.controllerManagerFlags()["kube-api-burst"])

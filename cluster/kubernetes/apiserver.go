@@ -3,7 +3,9 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -22,6 +24,9 @@ type APIServer struct {
 	Front func(next http.Handler) http.Handler
 	// DialKubelet, if it is set, makes the connections to kubelets.
 	DialKubelet utilnet.DialFunc
+	// Filled is closed when the datastore has what FirstObjects returns, or will
+	// not get it: before that the API server makes none of these objects.
+	Filled <-chan struct{}
 }
 
 // Run serves the API until ctx ends or it fails.
@@ -64,6 +69,10 @@ func (s APIServer) serve(ctx context.Context, o *options.ServerRunOptions) error
 			return s.DialKubelet, nil
 		}
 	}
+	// All servers of the chain look in this set when a hook is added: upstream's
+	// are refused, ours are not.
+	disabled := config.KubeAPIs.ControlPlane.Generic.DisabledPostStartHooks
+	disabled.Insert(slices.Collect(maps.Keys(bootstrapHooks))...)
 	whole, err := config.Complete()
 	if err != nil {
 		return err
@@ -71,6 +80,12 @@ func (s APIServer) serve(ctx context.Context, o *options.ServerRunOptions) error
 	chain, err := apiserver.CreateServerChain(whole)
 	if err != nil {
 		return err
+	}
+	disabled.Delete(slices.Collect(maps.Keys(bootstrapHooks))...)
+	for name, ensure := range bootstrapHooks {
+		if err := chain.GenericAPIServer.AddPostStartHook(name, bootstrapHook(s.Filled, ensure)); err != nil {
+			return err
+		}
 	}
 	prepared, err := chain.PrepareRun()
 	if err != nil {
