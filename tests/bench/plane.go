@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,7 @@ type plane struct {
 	// prepare makes what has to be there before a start, and returns the
 	// programs in the order of their start.
 	prepare func(context.Context, *plane) ([]program, error)
+	answers atomic.Bool // since the last start, /readyz said ok
 }
 
 // kubeconfig is the file with all rights.
@@ -87,6 +89,7 @@ func (p *plane) start(ctx context.Context, pod string) (_ *running, t startTimes
 	if err := os.MkdirAll(p.run, 0o700); err != nil {
 		return nil, t, err
 	}
+	p.answers.Store(false)
 	programs, err := p.prepare(ctx, p)
 	if err != nil {
 		return nil, t, err
@@ -149,6 +152,7 @@ func (r *running) observe(life, wait context.Context, p *plane, pod string, star
 	if err := follow(wait, startStep{"answer", ready, &t.ready}); err != nil {
 		return err
 	}
+	p.answers.Store(true)
 	account := func() error { return r.client.get(wait, "/api/v1/namespaces/default/serviceaccounts/default", nil) }
 	create := func() error { return r.client.createPod(wait, pod) }
 	bound := func() error { return r.client.bound(wait, pod, cmp.Or(p.node, standIn)) }

@@ -57,8 +57,9 @@ const bridge = `{"cniVersion": "1.0.0", "name": "bench", "plugins": [{
 // node; it returns the programs of both. Everything is a process of its own:
 // kubeadm has the kubelet start the control plane, and Pods for kube-proxy and
 // the network, which takes longer. Those that would end or pause for long while
-// the API server does not answer are started when it listens. The image of the
-// Pod is there, too.
+// the API server is not ready are started when it is; if they take the processors
+// from it in a slow machine, it ends too, for its roles are late. The image of
+// the Pod is there, too.
 func prepareStockNode(paths []string, skerry, images string) func(context.Context, *plane) ([]program, error) {
 	return func(ctx context.Context, p *plane) ([]program, error) {
 		programs, err := prepareStock(paths)(ctx, p)
@@ -94,16 +95,16 @@ func prepareStockNode(paths []string, skerry, images string) func(context.Contex
 		}.args()})
 		for i := range programs {
 			if name := programs[i].name(); name != "etcd" && name != "kube-apiserver" {
-				programs[i].after = func() bool { return listens("tcp", apiServerAddress) && listens("unix", p.containerdSocket()) }
+				programs[i].after = func() bool { return p.answers.Load() && listens(p.containerdSocket()) }
 			}
 		}
 		return append([]program{containerd}, programs...), nil
 	}
 }
 
-// listens tells whether somebody does at an address.
-func listens(network, address string) bool {
-	conn, err := net.Dial(network, address)
+// listens tells whether somebody does at a Unix socket.
+func listens(socket string) bool {
+	conn, err := net.Dial("unix", socket)
 	if err == nil {
 		conn.Close()
 	}
@@ -171,7 +172,7 @@ func (p *plane) importImages(ctx context.Context, containerd program, skerry, im
 	ctx, cancel := context.WithTimeoutCause(ctx, startDeadline, errors.New("containerd hangs"))
 	defer cancel()
 	if err := eventually(ctx, func() error {
-		if !listens("unix", p.containerdSocket()) {
+		if !listens(p.containerdSocket()) {
 			return errors.New("containerd does not listen")
 		}
 		return nil
