@@ -4,6 +4,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -199,24 +201,26 @@ func TestADatastoreIsNotExchangedAgainstAnAPIServer(t *testing.T) {
 }
 
 // The API server and the controllers find what each cluster has in a new
-// datastore: had they made it, the objects would tell who manages which field.
+// datastore: had they made it, or changed it, the objects would tell.
 func TestFirstObjectsAreThereAgainstAnAPIServer(t *testing.T) {
 	for _, store := range []string{"sqlite", "etcd"} {
 		t.Run(store, func(t *testing.T) {
 			s := clustertest.Network(t, "a")[0].Server(t, "--datastore", store)
 			s.Begin(t)
 			s.WaitUntilReady(t)
-			bindings, err := s.Client.RbacV1().ClusterRoleBindings().List(t.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/bootstrapping"})
-			if err != nil {
-				t.Fatal(err)
+			bindings := bootstrapBindings(t, s.Client)
+			if len(bindings) < 50 {
+				t.Errorf("there are %d bindings", len(bindings))
 			}
-			if len(bindings.Items) < 50 {
-				t.Errorf("there are %d bindings", len(bindings.Items))
+			for _, binding := range bindings {
+				expectUnmanaged(t, "binding", binding.ObjectMeta)
 			}
-			for _, binding := range bindings.Items {
-				if len(binding.ManagedFields) > 0 {
-					t.Errorf("binding %s: %+v", binding.Name, binding.ManagedFields)
-				}
+			flows, err := s.Client.FlowcontrolV1().FlowSchemas().List(t.Context(), metav1.ListOptions{})
+			if err != nil || len(flows.Items) < 5 {
+				t.Errorf("%d flow schemas, error %v", len(flows.Items), err)
+			}
+			for _, flow := range flows.Items {
+				expectUnmanaged(t, "flow schema", flow.ObjectMeta)
 			}
 			// Namespaces get one when all controllers have theirs.
 			clustertest.Eventually(t, "there is a default account", func() bool {
@@ -229,16 +233,74 @@ func TestFirstObjectsAreThereAgainstAnAPIServer(t *testing.T) {
 			}
 			filled := 0
 			for _, account := range accounts.Items {
-				if len(account.ManagedFields) == 0 {
-					filled++
-				} else if account.Name != "default" && account.Annotations["skerry.dev/source"] == "" {
-					t.Errorf("somebody made account %s: %+v", account.Name, account.ManagedFields)
+				if account.Name == "default" || account.Annotations["skerry.dev/source"] != "" {
+					continue
 				}
+				expectUnmanaged(t, "account", account.ObjectMeta)
+				filled++
 			}
 			if filled < 30 {
 				t.Errorf("%d accounts were there", filled)
 			}
+
+			s.Stop(t)
+			s.Begin(t)
+			s.WaitUntilReady(t)
+			for i, binding := range bootstrapBindings(t, s.Client) {
+				if before := bindings[i]; binding.Name != before.Name || binding.UID != before.UID || binding.ResourceVersion != before.ResourceVersion {
+					t.Errorf("after another start: binding %s %s %s, before %s %s %s", binding.Name, binding.UID, binding.ResourceVersion, before.Name, before.UID, before.ResourceVersion)
+				}
+			}
 		})
+	}
+}
+
+// What is missing in the datastore of an older version, or was deleted, comes
+// back.
+func TestWhatIsMissingComesBackAgainstAnAPIServer(t *testing.T) {
+	s := clustertest.Network(t, "a")[0].Server(t)
+	s.Begin(t)
+	s.WaitUntilReady(t)
+	const role, account = "system:node-proxier", "node-controller"
+	rbac, accounts := s.Client.RbacV1(), s.Client.CoreV1().ServiceAccounts(metav1.NamespaceSystem)
+	if err := errors.Join(
+		rbac.ClusterRoles().Delete(t.Context(), role, metav1.DeleteOptions{}),
+		rbac.ClusterRoleBindings().Delete(t.Context(), role, metav1.DeleteOptions{}),
+		accounts.Delete(t.Context(), account, metav1.DeleteOptions{}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop(t)
+	s.Begin(t)
+	s.WaitUntilReady(t)
+	_, err := rbac.ClusterRoles().Get(t.Context(), role, metav1.GetOptions{})
+	_, errBinding := rbac.ClusterRoleBindings().Get(t.Context(), role, metav1.GetOptions{})
+	if err := errors.Join(err, errBinding); err != nil {
+		t.Error(err)
+	}
+	clustertest.Eventually(t, "the account is back", func() bool {
+		_, err := accounts.Get(t.Context(), account, metav1.GetOptions{})
+		return err == nil
+	})
+}
+
+func bootstrapBindings(t *testing.T, client kubernetes.Interface) []rbacv1.ClusterRoleBinding {
+	t.Helper()
+	list, err := client.RbacV1().ClusterRoleBindings().List(t.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/bootstrapping"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// expectUnmanaged fails if somebody made or changed an object through the API,
+// but for its status.
+func expectUnmanaged(t *testing.T, kind string, object metav1.ObjectMeta) {
+	t.Helper()
+	for _, entry := range object.ManagedFields {
+		if entry.Subresource != "status" && entry.Manager != "before-first-apply" {
+			t.Errorf("%s %s: %+v", kind, object.Name, entry)
+		}
 	}
 }
 

@@ -150,7 +150,7 @@ func (c *Control) store() interface {
 	return datastore.SQLite{Path: datastore.SQLiteFile(c.ServerDir()), Socket: DatastoreSocket(c.Config), Volatile: c.RunFile("control")}
 }
 
-func (c *Control) runComponents(ctx context.Context, stored kube.Flags) error {
+func (c *Control) runComponents(ctx context.Context, storeFlags kube.Flags) error {
 	group, ctx := errgroup.WithContext(ctx)
 	server := &join.Server{
 		ServerCA: c.authorities.server, ClientCA: c.authorities.client,
@@ -183,14 +183,14 @@ func (c *Control) runComponents(ctx context.Context, stored kube.Flags) error {
 	filled := make(chan struct{})
 	group.Go(func() error {
 		defer close(filled)
-		if err := fillDatastore(ctx, stored); err != nil && ctx.Err() == nil {
-			slog.Warn("the first objects are left to the API server, which takes longer", "error", err)
+		if err := fillDatastore(ctx, storeFlags); err != nil && ctx.Err() == nil {
+			slog.Warn("the datastore is not filled: what a new cluster lacks is made later, which takes longer", "error", err)
 		}
 		return nil
 	})
 	group.Go(func() error {
 		return kube.APIServer{
-			Flags: c.apiServerFlags(stored), Front: front, DialKubelet: c.dialKubelet, Filled: filled,
+			Flags: c.apiServerFlags(storeFlags), Front: front, DialKubelet: c.dialKubelet, Filled: filled,
 		}.Run(ctx)
 	})
 	group.Go(func() error {

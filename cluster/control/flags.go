@@ -54,6 +54,7 @@ func (c *Control) apiServerFlags(datastore kube.Flags) kube.Flags {
 		"enable-admission-plugins":      "NodeRestriction,DenyServiceExternalIPs",
 		"admission-control-config-file": c.admissionFile(),
 		"encryption-provider-config":    c.encryptionFile(),
+		"etcd-prefix":                   kube.StoragePrefix,
 		"allow-privileged":              "true",
 		"profiling":                     "false",
 	}

@@ -3,17 +3,28 @@ package datastore
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	etcd "go.etcd.io/etcd/client/v3/kubernetes"
 	"go.uber.org/zap"
 )
 
+// fillLimit is for a database that does not answer: some hundred records take a
+// slow memory card some ten seconds.
+const fillLimit = 2 * time.Minute
+
 // Fill gives a database that has nothing under a prefix what records returns:
-// values by their keys. What is there already stays as it is. The database is
-// asked at an endpoint as the API server has it: etcd's protocol on a Unix
-// socket.
+// values by their keys. What is there already stays as it is. Keys under the
+// prefix come last, so that filling goes on where it was interrupted. The
+// database is asked at an endpoint as the API server has it: etcd's protocol on
+// a Unix socket.
 func Fill(ctx context.Context, endpoint, prefix string, records func() (map[string][]byte, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, fillLimit)
+	defer cancel()
 	client, err := etcd.New(clientv3.Config{Endpoints: []string{endpoint}, Context: ctx, Logger: zap.NewNop()})
 	if err != nil {
 		return err
@@ -30,8 +41,18 @@ func Fill(ctx context.Context, endpoint, prefix string, records func() (map[stri
 	if err != nil {
 		return err
 	}
-	for key, value := range values {
-		if _, err := client.Kubernetes.OptimisticPut(ctx, key, value, 0, etcd.PutOptions{}); err != nil {
+	keys := slices.Collect(maps.Keys(values))
+	slices.SortFunc(keys, func(a, b string) int {
+		if last := strings.HasPrefix(a, prefix); last != strings.HasPrefix(b, prefix) {
+			if last {
+				return 1
+			}
+			return -1
+		}
+		return strings.Compare(a, b)
+	})
+	for _, key := range keys {
+		if _, err := client.Kubernetes.OptimisticPut(ctx, key, values[key], 0, etcd.PutOptions{}); err != nil {
 			return fmt.Errorf("make %s: %w", key, err)
 		}
 	}

@@ -24,8 +24,9 @@ type APIServer struct {
 	Front func(next http.Handler) http.Handler
 	// DialKubelet, if it is set, makes the connections to kubelets.
 	DialKubelet utilnet.DialFunc
-	// Filled is closed when the datastore has what FirstObjects returns, or will
-	// not get it: before that the API server makes none of these objects.
+	// Filled must be closed when the datastore has what FirstObjects returns, or
+	// will not get it. The API server's hooks for these objects wait for it;
+	// whoever else makes one of them meanwhile does no harm.
 	Filled <-chan struct{}
 }
 
@@ -83,7 +84,7 @@ func (s APIServer) serve(ctx context.Context, o *options.ServerRunOptions) error
 	}
 	disabled.Delete(slices.Collect(maps.Keys(bootstrapHooks))...)
 	for name, ensure := range bootstrapHooks {
-		if err := chain.GenericAPIServer.AddPostStartHook(name, bootstrapHook(s.Filled, ensure)); err != nil {
+		if err := chain.GenericAPIServer.AddPostStartHook(name, bootstrapHook(name, s.Filled, ensure)); err != nil {
 			return err
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,26 +21,26 @@ import (
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 )
 
-const (
-	// bootstrapPause is the time from one try to make the API server's own
-	// objects to the next, and bootstrapLimit that to the end of the API server,
-	// which is of no use without them. Upstream gives up after half a minute,
-	// which slow machines need for the roles.
-	bootstrapPause = 200 * time.Millisecond
-	bootstrapLimit = 5 * time.Minute
-)
+// bootstrapLimit is the time that the API server's own objects may take, once
+// the datastore is filled, to the end of the API server, which is of no use
+// without them. Upstream gives up after half a minute, which slow machines need
+// for the roles alone.
+const bootstrapLimit = 5 * time.Minute
 
-// bootstrapHooks make what an API server cannot be without, instead of upstream's
-// hooks of the same names, which the API server's readiness waits for too. Those
-// let a second pass before they look, and ask for each of some 200 roles and
-// bindings on its own.
+// bootstrapPauses are those from one try to the next.
+var bootstrapPauses = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 6, Cap: 5 * time.Second}
+
+// bootstrapHooks make what an API server cannot be without, and is not ready
+// before. They take the place of upstream's hooks with the same names, which let
+// a second pass before they look, and then ask for some 200 roles and bindings
+// one by one.
 var bootstrapHooks = map[string]func(context.Context, kubernetes.Interface) error{
 	rbac.PostStartHookName:       ensurePolicy,
 	scheduling.PostStartHookName: ensurePriorityClasses,
 }
 
 // bootstrapHook has ensure tried until it succeeds, once filled is closed.
-func bootstrapHook(filled <-chan struct{}, ensure func(context.Context, kubernetes.Interface) error) genericapiserver.PostStartHookFunc {
+func bootstrapHook(name string, filled <-chan struct{}, ensure func(context.Context, kubernetes.Interface) error) genericapiserver.PostStartHookFunc {
 	return func(hook genericapiserver.PostStartHookContext) error {
 		client, err := kubernetes.NewForConfig(hook.LoopbackClientConfig)
 		if err != nil {
@@ -49,10 +51,16 @@ func bootstrapHook(filled <-chan struct{}, ensure func(context.Context, kubernet
 		case <-hook.Done():
 			return nil
 		}
+		ctx, cancel := context.WithTimeout(hook, bootstrapLimit)
+		defer cancel()
 		var last error
-		err = wait.PollUntilContextTimeout(hook, bootstrapPause, bootstrapLimit, true, func(ctx context.Context) (bool, error) {
-			last = ensure(ctx, client)
-			return last == nil, nil
+		err = bootstrapPauses.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+			err := ensure(ctx, client)
+			if err != nil && ctx.Err() == nil && (last == nil || last.Error() != err.Error()) {
+				last = err
+				slog.Warn("the API server's own objects are not all there yet", "hook", name, "error", err)
+			}
+			return err == nil, nil
 		})
 		if err != nil && hook.Err() == nil {
 			return errors.Join(err, last)
@@ -77,59 +85,88 @@ func ensurePriorityClasses(ctx context.Context, client kubernetes.Interface) err
 	return nil
 }
 
-// bootstrapPolicy is what this version of Kubernetes wants in RBAC. The
-// policy's rules for roles of Kubernetes 1.14 and before are left out: no cluster
-// of ours is as old.
+// bootstrapPolicy is what this version of Kubernetes wants in RBAC. What moves
+// roles of Kubernetes 1.14 and before is left out: no cluster of ours is as old.
 func bootstrapPolicy() rbac.PolicyData {
-	return rbac.PolicyData{
+	p := rbac.PolicyData{
 		ClusterRoles:        append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...),
 		ClusterRoleBindings: append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...),
-		Roles:               bootstrappolicy.NamespaceRoles(),
-		RoleBindings:        bootstrappolicy.NamespaceRoleBindings(),
+		Roles:               make(map[string][]rbacv1.Role),
+		RoleBindings:        make(map[string][]rbacv1.RoleBinding),
 	}
+	// Those of namespaces are upstream's own, and not copies.
+	for namespace, roles := range bootstrappolicy.NamespaceRoles() {
+		for _, role := range roles {
+			p.Roles[namespace] = append(p.Roles[namespace], *role.DeepCopy())
+		}
+	}
+	for namespace, bindings := range bootstrappolicy.NamespaceRoleBindings() {
+		for _, binding := range bindings {
+			p.RoleBindings[namespace] = append(p.RoleBindings[namespace], *binding.DeepCopy())
+		}
+	}
+	return p
 }
 
 // ensurePolicy makes the roles and bindings that are missing, and adds to the
 // others what they lack, but for those that an administrator protected.
 func ensurePolicy(ctx context.Context, client kubernetes.Interface) error {
-	known, err := listPolicy(ctx, client)
+	wanted := bootstrapPolicy()
+	known, err := listPolicy(ctx, client, wanted)
 	if err != nil {
 		return err
 	}
 	// A role that fails leaves none of the others out.
 	var failed []error
-	ensureRole := func(role reconciliation.RuleOwner, client reconciliation.RuleOwnerModifier) {
-		o := reconciliation.ReconcileRoleOptions{Role: role, Client: client, Confirm: true}
-		if _, err := o.Run(); err != nil {
-			failed = append(failed, fmt.Errorf("role %s: %w", role.GetName(), err))
+	done := func(kind, name string, protected, lacking bool, err error) {
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s %s: %w", kind, name, err))
+		} else if protected && lacking {
+			slog.Warn("it lacks what this version of Kubernetes wants, and is protected by its annotation", kind, name, "annotation", rbacv1.AutoUpdateAnnotationKey)
 		}
 	}
-	ensureBinding := func(binding reconciliation.RoleBinding, client reconciliation.RoleBindingModifier) {
-		o := reconciliation.ReconcileRoleBindingOptions{RoleBinding: binding, Client: client, Confirm: true}
-		if _, err := o.Run(); err != nil {
-			failed = append(failed, fmt.Errorf("binding %s: %w", binding.GetName(), err))
+	ensureRole := func(role reconciliation.RuleOwner, there reconciliation.RuleOwnerModifier) {
+		if ctx.Err() != nil {
+			return
 		}
+		o := reconciliation.ReconcileRoleOptions{Role: role, Client: there, Confirm: true}
+		result, err := o.Run()
+		done("role", role.GetName(), err == nil && result.Protected, err == nil && result.Operation != reconciliation.ReconcileNone, err)
 	}
-	policy, namespaces := bootstrapPolicy(), client.CoreV1().Namespaces()
+	ensureBinding := func(binding reconciliation.RoleBinding, there reconciliation.RoleBindingModifier) {
+		if ctx.Err() != nil {
+			return
+		}
+		o := reconciliation.ReconcileRoleBindingOptions{RoleBinding: binding, Client: there, Confirm: true}
+		result, err := o.Run()
+		done("binding", binding.GetName(), err == nil && result.Protected, err == nil && result.Operation != reconciliation.ReconcileNone, err)
+	}
+	namespaces := client.CoreV1().Namespaces()
 	clusterRoles := listedRoles{reconciliation.ClusterRoleModifier{Client: client.RbacV1().ClusterRoles()}, known.clusterRoles}
-	for i := range policy.ClusterRoles {
-		ensureRole(reconciliation.ClusterRoleRuleOwner{ClusterRole: &policy.ClusterRoles[i]}, clusterRoles)
+	for i := range wanted.ClusterRoles {
+		ensureRole(reconciliation.ClusterRoleRuleOwner{ClusterRole: &wanted.ClusterRoles[i]}, clusterRoles)
 	}
 	clusterRoleBindings := listedBindings{reconciliation.ClusterRoleBindingClientAdapter{Client: client.RbacV1().ClusterRoleBindings()}, known.clusterRoleBindings}
-	for i := range policy.ClusterRoleBindings {
-		ensureBinding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &policy.ClusterRoleBindings[i]}, clusterRoleBindings)
+	for i := range wanted.ClusterRoleBindings {
+		ensureBinding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &wanted.ClusterRoleBindings[i]}, clusterRoleBindings)
 	}
 	roles := listedRoles{reconciliation.RoleModifier{Client: client.RbacV1(), NamespaceClient: namespaces}, known.roles}
-	for _, wanted := range policy.Roles {
-		for i := range wanted {
-			ensureRole(reconciliation.RoleRuleOwner{Role: &wanted[i]}, roles)
+	for _, ofNamespace := range wanted.Roles {
+		for i := range ofNamespace {
+			ensureRole(reconciliation.RoleRuleOwner{Role: &ofNamespace[i]}, roles)
 		}
 	}
 	roleBindings := listedBindings{reconciliation.RoleBindingClientAdapter{Client: client.RbacV1(), NamespaceClient: namespaces}, known.roleBindings}
-	for _, wanted := range policy.RoleBindings {
-		for i := range wanted {
-			ensureBinding(reconciliation.RoleBindingAdapter{RoleBinding: &wanted[i]}, roleBindings)
+	for _, ofNamespace := range wanted.RoleBindings {
+		for i := range ofNamespace {
+			ensureBinding(reconciliation.RoleBindingAdapter{RoleBinding: &ofNamespace[i]}, roleBindings)
 		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case len(failed) > 1:
+		return fmt.Errorf("%w, and %d more", failed[0], len(failed)-1)
 	}
 	return errors.Join(failed...)
 }
@@ -140,8 +177,9 @@ type policy struct {
 	clusterRoleBindings, roleBindings map[types.NamespacedName]reconciliation.RoleBinding
 }
 
-// listPolicy asks for all there is, which takes four requests.
-func listPolicy(ctx context.Context, client kubernetes.Interface) (*policy, error) {
+// listPolicy asks for all there is where wanted has something: in the cluster,
+// and in some namespaces.
+func listPolicy(ctx context.Context, client kubernetes.Interface, wanted rbac.PolicyData) (*policy, error) {
 	p := &policy{
 		clusterRoles: make(map[types.NamespacedName]reconciliation.RuleOwner), roles: make(map[types.NamespacedName]reconciliation.RuleOwner),
 		clusterRoleBindings: make(map[types.NamespacedName]reconciliation.RoleBinding), roleBindings: make(map[types.NamespacedName]reconciliation.RoleBinding),
@@ -152,7 +190,7 @@ func listPolicy(ctx context.Context, client kubernetes.Interface) (*policy, erro
 	}
 	for i := range clusterRoles.Items {
 		o := &clusterRoles.Items[i]
-		p.clusterRoles[name(o)] = reconciliation.ClusterRoleRuleOwner{ClusterRole: o}
+		p.clusterRoles[nameOf(o)] = reconciliation.ClusterRoleRuleOwner{ClusterRole: o}
 	}
 	clusterRoleBindings, err := client.RbacV1().ClusterRoleBindings().List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -160,28 +198,32 @@ func listPolicy(ctx context.Context, client kubernetes.Interface) (*policy, erro
 	}
 	for i := range clusterRoleBindings.Items {
 		o := &clusterRoleBindings.Items[i]
-		p.clusterRoleBindings[name(o)] = reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: o}
+		p.clusterRoleBindings[nameOf(o)] = reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: o}
 	}
-	roles, err := client.RbacV1().Roles(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("roles: %w", err)
+	for namespace := range wanted.Roles {
+		roles, err := client.RbacV1().Roles(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("roles in %s: %w", namespace, err)
+		}
+		for i := range roles.Items {
+			o := &roles.Items[i]
+			p.roles[nameOf(o)] = reconciliation.RoleRuleOwner{Role: o}
+		}
 	}
-	for i := range roles.Items {
-		o := &roles.Items[i]
-		p.roles[name(o)] = reconciliation.RoleRuleOwner{Role: o}
-	}
-	roleBindings, err := client.RbacV1().RoleBindings(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("rolebindings: %w", err)
-	}
-	for i := range roleBindings.Items {
-		o := &roleBindings.Items[i]
-		p.roleBindings[name(o)] = reconciliation.RoleBindingAdapter{RoleBinding: o}
+	for namespace := range wanted.RoleBindings {
+		roleBindings, err := client.RbacV1().RoleBindings(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("rolebindings in %s: %w", namespace, err)
+		}
+		for i := range roleBindings.Items {
+			o := &roleBindings.Items[i]
+			p.roleBindings[nameOf(o)] = reconciliation.RoleBindingAdapter{RoleBinding: o}
+		}
 	}
 	return p, nil
 }
 
-func name(o metav1.Object) types.NamespacedName {
+func nameOf(o metav1.Object) types.NamespacedName {
 	return types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
 }
 

@@ -2,19 +2,27 @@ package kubernetes
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	restclient "k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	rbac "k8s.io/kubernetes/pkg/registry/rbac/rest"
+	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 )
 
 // stored are the first objects as the API server reads them.
@@ -87,7 +95,7 @@ func TestFirstObjectsAreWholeObjects(t *testing.T) {
 		if made := meta.GetCreationTimestamp().Time; made.After(now) || now.Sub(made) >= time.Second {
 			t.Errorf("%s: made %s, and it is %s", key, made, now)
 		}
-		want := []string{"", "registry", resources[kind.Kind]}
+		want := []string{StoragePrefix, resources[kind.Kind]}
 		if meta.GetNamespace() != "" {
 			want = append(want, meta.GetNamespace())
 		}
@@ -171,6 +179,90 @@ func TestRolesGetWhatTheyLackAndKeepWhatTheyHave(t *testing.T) {
 	if len(role.Rules) < 2 || role.Rules[0].APIGroups[0] != "example.com" {
 		t.Errorf("rules: %+v", role.Rules)
 	}
+}
+
+// Other fields would be new steps of upstream's hook.
+func TestThePolicyHasWhatUpstreamsHas(t *testing.T) {
+	var fields []string
+	for field := range reflect.TypeFor[rbac.PolicyData]().Fields() {
+		fields = append(fields, field.Name)
+	}
+	want := []string{"ClusterRoles", "ClusterRoleBindings", "Roles", "RoleBindings", "ClusterRolesToAggregate", "ClusterRoleBindingsToSplit"}
+	if !slices.Equal(fields, want) {
+		t.Errorf("fields %v, known are %v", fields, want)
+	}
+}
+
+func TestUpstreamsPolicyStaysAsItIs(t *testing.T) {
+	stored(t)
+	for namespace, roles := range bootstrappolicy.NamespaceRoles() {
+		for _, role := range roles {
+			if role.UID != "" {
+				t.Errorf("role %s in %s has UID %s", role.Name, namespace, role.UID)
+			}
+		}
+	}
+}
+
+func TestOtherNamespacesAreNotRead(t *testing.T) {
+	client := fake.NewClientset(stored(t)...)
+	ensureAll(t, client)
+	for _, action := range client.Actions() {
+		if resource := action.GetResource().Resource; strings.HasPrefix(resource, "role") && action.GetNamespace() == metav1.NamespaceAll {
+			t.Errorf("%s %s of all namespaces", action.GetVerb(), resource)
+		}
+	}
+}
+
+// hook runs a hook, and returns where its end is told.
+func hook(ctx context.Context, filled <-chan struct{}, ensure func(context.Context, kubernetes.Interface) error) <-chan error {
+	ended := make(chan error, 1)
+	go func() {
+		run := bootstrapHook("a/hook", filled, ensure)
+		ended <- run(genericapiserver.PostStartHookContext{Context: ctx, LoopbackClientConfig: &restclient.Config{}})
+	}()
+	return ended
+}
+
+func TestAHookWaitsForTheDatastoreAndTriesUntilItSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		filled, tries := make(chan struct{}), 0
+		ended := hook(t.Context(), filled, func(context.Context, kubernetes.Interface) error {
+			if tries++; tries < 4 {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		time.Sleep(time.Hour)
+		if tries > 0 {
+			t.Error("it did not wait")
+		}
+		close(filled)
+		if err := <-ended; err != nil || tries != 4 {
+			t.Errorf("%d tries, error %v", tries, err)
+		}
+	})
+}
+
+func TestAHookEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fails := func(context.Context, kubernetes.Interface) error { return errors.New("no disk") }
+		full := make(chan struct{})
+		close(full)
+		began := time.Now()
+		if err := <-hook(t.Context(), full, fails); err == nil || !strings.Contains(err.Error(), "no disk") || time.Since(began) < bootstrapLimit {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		for _, filled := range []chan struct{}{full, make(chan struct{})} {
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := hook(ctx, filled, fails)
+			time.Sleep(time.Minute)
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("at the end of the API server: %v", err)
+			}
+		}
+	})
 }
 
 func TestOneRoleThatFailsLeavesNoOtherOut(t *testing.T) {

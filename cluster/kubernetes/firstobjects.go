@@ -19,21 +19,30 @@ import (
 	schedulingv1 "k8s.io/kubernetes/pkg/apis/scheduling/v1"
 )
 
-// storagePrefix is the API server's --etcd-prefix, unless it is told another.
-const storagePrefix = "/registry"
+// StoragePrefix begins all keys of the API server in its datastore
+// (--etcd-prefix).
+const StoragePrefix = "/registry"
 
-// FirstPrefix begins the keys of which a datastore has some if an API server
-// has ever been ready.
-const FirstPrefix = storagePrefix + "/clusterroles/"
+// FirstPrefix begins those keys of FirstObjects that are to be written last: a
+// datastore that has one of them is not new.
+const FirstPrefix = StoragePrefix + "/clusterroles/"
 
 // FirstObjects are objects that a new cluster always gets, as the API server
-// keeps them, by their keys in its datastore: the roles, bindings
-// and priority classes that the API server's readiness waits for, its levels of
-// priority, and the accounts of the controller manager's controllers. Through
-// the API they take some 300 requests that wait for each other, a third of the
-// time from the start to a Ready node. The API server, and the controller
-// manager, look at each of them later and make what is missing.
+// keeps them, by their keys in its datastore: the roles, bindings and priority
+// classes that it is not ready without, its priority levels and flow schemas, and
+// the accounts of the controller manager's controllers. Made through the API, one
+// after the other, they take some 300 requests. The API server and the controller
+// manager look at each of them later, and make what is missing.
+//
+// Unlike those made through the API the objects do not tell who manages which of
+// their fields (metadata.managedFields).
 func FirstObjects(now time.Time) (map[string][]byte, error) {
+	preparing.Lock()
+	err := setGlobals() // the policy depends on feature gates
+	preparing.Unlock()
+	if err != nil {
+		return nil, err
+	}
 	f := firstObjects{now: metav1.NewTime(now.Truncate(time.Second)), values: make(map[string][]byte)}
 	policy := bootstrapPolicy()
 	for i := range policy.ClusterRoles {
@@ -67,11 +76,12 @@ func FirstObjects(now time.Time) (map[string][]byte, error) {
 	return f.values, f.err
 }
 
-// unusedAccounts are named by the policy and made by no controller that runs
-// here.
+// unusedAccounts are named by the policy, and no controller that runs here makes
+// them.
 var unusedAccounts = []string{"kube-dns", "route-controller", "selinux-warning-controller", "service-controller"}
 
-// controllerAccounts are the accounts in kube-system that the policy knows.
+// controllerAccounts are the accounts in kube-system that bindings name, but for
+// the unused ones.
 func controllerAccounts(bindings []rbacv1.ClusterRoleBinding) (names []string) {
 	for _, binding := range bindings {
 		for _, subject := range binding.Subjects {
@@ -90,7 +100,8 @@ type firstObjects struct {
 	err    error // the first one
 }
 
-// add does what the API server's registry does before it keeps a new object.
+// add sets what the API server's registry does before it keeps a new object
+// (pkg/registry: rest.FillObjectMetaSystemFields and the strategies).
 func (f *firstObjects) add(resource string, version schema.GroupVersion, object interface {
 	runtime.Object
 	metav1.Object
@@ -115,5 +126,5 @@ func (f *firstObjects) add(resource string, version schema.GroupVersion, object 
 		f.err = fmt.Errorf("%s %s: %w", resource, object.GetName(), err)
 		return
 	}
-	f.values[path.Join(storagePrefix, resource, object.GetNamespace(), object.GetName())] = value
+	f.values[path.Join(StoragePrefix, resource, object.GetNamespace(), object.GetName())] = value
 }

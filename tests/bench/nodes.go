@@ -191,7 +191,7 @@ func (m *nodeFigures) write(p *page) {
 		"after power off. A Pod is made as soon as the API server takes one. Starts of each kind: %d.", nodeMemory, len(m.skerry.first))
 	p.paragraph("skerry's batteries (CoreDNS, local storage, metrics-server, network policies, load balancer) are switched off, for the stock side has nothing like them. " +
 		"Against skerry counts that it makes its keys, certificates, settings and the network after the clock started. For the stock side counts that its certificates and settings, the image of the Pod and the network (CNI's bridge) are made before, that containerd ran once before the first start, and that " +
-		"controller manager, scheduler, kubelet and kube-proxy start when the API server is ready: before that they would end, or pause for long, and have the API server end, which gives its roles half a minute. What kubeadm does, where the kubelet starts the control plane as Pods, is not measured. " +
+		"controller manager, scheduler, kubelet and kube-proxy start when the API server is ready: before that some would end or pause for long, and on so slow a machine the API server would end too, because what they take of the processors makes its roles late. What kubeadm does, where the kubelet starts the control plane as Pods, is not measured. " +
 		"Against the stock side counts that seven programs are read from the image, which is compressed and verified, and not one.")
 	var t table
 	t.row("from the start to", "skerry", "stock", "ratio", "budget")
