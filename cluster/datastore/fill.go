@@ -1,6 +1,7 @@
 package datastore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -41,15 +42,14 @@ func Fill(ctx context.Context, endpoint, prefix string, records func() (map[stri
 	if err != nil {
 		return err
 	}
-	keys := slices.Collect(maps.Keys(values))
-	slices.SortFunc(keys, func(a, b string) int {
-		if last := strings.HasPrefix(a, prefix); last != strings.HasPrefix(b, prefix) {
-			if last {
-				return 1
-			}
-			return -1
+	last := func(key string) int {
+		if strings.HasPrefix(key, prefix) {
+			return 1
 		}
-		return strings.Compare(a, b)
+		return 0
+	}
+	keys := slices.SortedFunc(maps.Keys(values), func(a, b string) int {
+		return cmp.Or(cmp.Compare(last(a), last(b)), cmp.Compare(a, b))
 	})
 	for _, key := range keys {
 		if _, err := client.Kubernetes.OptimisticPut(ctx, key, values[key], 0, etcd.PutOptions{}); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -118,48 +119,46 @@ func ensurePolicy(ctx context.Context, client kubernetes.Interface) error {
 	}
 	// A role that fails leaves none of the others out.
 	var failed []error
-	done := func(kind, name string, protected, lacking bool, err error) {
-		if err != nil {
-			failed = append(failed, fmt.Errorf("%s %s: %w", kind, name, err))
-		} else if protected && lacking {
-			slog.Warn("it lacks what this version of Kubernetes wants, and is protected by its annotation", kind, name, "annotation", rbacv1.AutoUpdateAnnotationKey)
-		}
+	protected := func(kind, name string) {
+		slog.Warn("it lacks what this version of Kubernetes wants, and is protected by its annotation", kind, name, "annotation", rbacv1.AutoUpdateAnnotationKey)
 	}
 	ensureRole := func(role reconciliation.RuleOwner, there reconciliation.RuleOwnerModifier) {
 		if ctx.Err() != nil {
 			return
 		}
-		o := reconciliation.ReconcileRoleOptions{Role: role, Client: there, Confirm: true}
-		result, err := o.Run()
-		done("role", role.GetName(), err == nil && result.Protected, err == nil && result.Operation != reconciliation.ReconcileNone, err)
+		o := reconciliation.ReconcileRoleOptions{Role: role, Client: listedRoles{there, known.roles}, Confirm: true}
+		if result, err := o.Run(); err != nil {
+			failed = append(failed, fmt.Errorf("role %s: %w", role.GetName(), err))
+		} else if result.Protected && result.Operation != reconciliation.ReconcileNone {
+			protected("role", role.GetName())
+		}
 	}
 	ensureBinding := func(binding reconciliation.RoleBinding, there reconciliation.RoleBindingModifier) {
 		if ctx.Err() != nil {
 			return
 		}
-		o := reconciliation.ReconcileRoleBindingOptions{RoleBinding: binding, Client: there, Confirm: true}
-		result, err := o.Run()
-		done("binding", binding.GetName(), err == nil && result.Protected, err == nil && result.Operation != reconciliation.ReconcileNone, err)
-	}
-	namespaces := client.CoreV1().Namespaces()
-	clusterRoles := listedRoles{reconciliation.ClusterRoleModifier{Client: client.RbacV1().ClusterRoles()}, known.clusterRoles}
-	for i := range wanted.ClusterRoles {
-		ensureRole(reconciliation.ClusterRoleRuleOwner{ClusterRole: &wanted.ClusterRoles[i]}, clusterRoles)
-	}
-	clusterRoleBindings := listedBindings{reconciliation.ClusterRoleBindingClientAdapter{Client: client.RbacV1().ClusterRoleBindings()}, known.clusterRoleBindings}
-	for i := range wanted.ClusterRoleBindings {
-		ensureBinding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &wanted.ClusterRoleBindings[i]}, clusterRoleBindings)
-	}
-	roles := listedRoles{reconciliation.RoleModifier{Client: client.RbacV1(), NamespaceClient: namespaces}, known.roles}
-	for _, ofNamespace := range wanted.Roles {
-		for i := range ofNamespace {
-			ensureRole(reconciliation.RoleRuleOwner{Role: &ofNamespace[i]}, roles)
+		o := reconciliation.ReconcileRoleBindingOptions{RoleBinding: binding, Client: listedBindings{there, known.bindings}, Confirm: true}
+		if result, err := o.Run(); err != nil {
+			failed = append(failed, fmt.Errorf("binding %s: %w", binding.GetName(), err))
+		} else if result.Protected && result.Operation != reconciliation.ReconcileNone {
+			protected("binding", binding.GetName())
 		}
 	}
-	roleBindings := listedBindings{reconciliation.RoleBindingClientAdapter{Client: client.RbacV1(), NamespaceClient: namespaces}, known.roleBindings}
-	for _, ofNamespace := range wanted.RoleBindings {
-		for i := range ofNamespace {
-			ensureBinding(reconciliation.RoleBindingAdapter{RoleBinding: &ofNamespace[i]}, roleBindings)
+	api, namespaces := client.RbacV1(), client.CoreV1().Namespaces()
+	for role := range each(wanted.ClusterRoles, clusterRole) {
+		ensureRole(role, reconciliation.ClusterRoleModifier{Client: api.ClusterRoles()})
+	}
+	for binding := range each(wanted.ClusterRoleBindings, clusterRoleBinding) {
+		ensureBinding(binding, reconciliation.ClusterRoleBindingClientAdapter{Client: api.ClusterRoleBindings()})
+	}
+	for _, roles := range wanted.Roles {
+		for role := range each(roles, namespaceRole) {
+			ensureRole(role, reconciliation.RoleModifier{Client: api, NamespaceClient: namespaces})
+		}
+	}
+	for _, bindings := range wanted.RoleBindings {
+		for binding := range each(bindings, namespaceRoleBinding) {
+			ensureBinding(binding, reconciliation.RoleBindingClientAdapter{Client: api, NamespaceClient: namespaces})
 		}
 	}
 	switch {
@@ -171,84 +170,105 @@ func ensurePolicy(ctx context.Context, client kubernetes.Interface) error {
 	return errors.Join(failed...)
 }
 
+// The four kinds of RBAC as the library for reconciliation wants them.
+func clusterRole(o *rbacv1.ClusterRole) reconciliation.RuleOwner {
+	return reconciliation.ClusterRoleRuleOwner{ClusterRole: o}
+}
+
+func namespaceRole(o *rbacv1.Role) reconciliation.RuleOwner {
+	return reconciliation.RoleRuleOwner{Role: o}
+}
+
+func clusterRoleBinding(o *rbacv1.ClusterRoleBinding) reconciliation.RoleBinding {
+	return reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: o}
+}
+
+func namespaceRoleBinding(o *rbacv1.RoleBinding) reconciliation.RoleBinding {
+	return reconciliation.RoleBindingAdapter{RoleBinding: o}
+}
+
+func each[O, T any](items []O, as func(*O) T) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for i := range items {
+			if !yield(as(&items[i])) {
+				return
+			}
+		}
+	}
+}
+
 // policy is what the API server has in RBAC.
 type policy struct {
-	clusterRoles, roles               map[types.NamespacedName]reconciliation.RuleOwner
-	clusterRoleBindings, roleBindings map[types.NamespacedName]reconciliation.RoleBinding
+	roles    listed[reconciliation.RuleOwner]
+	bindings listed[reconciliation.RoleBinding]
 }
 
 // listPolicy asks for all there is where wanted has something: in the cluster,
 // and in some namespaces.
 func listPolicy(ctx context.Context, client kubernetes.Interface, wanted rbac.PolicyData) (*policy, error) {
-	p := &policy{
-		clusterRoles: make(map[types.NamespacedName]reconciliation.RuleOwner), roles: make(map[types.NamespacedName]reconciliation.RuleOwner),
-		clusterRoleBindings: make(map[types.NamespacedName]reconciliation.RoleBinding), roleBindings: make(map[types.NamespacedName]reconciliation.RoleBinding),
-	}
-	clusterRoles, err := client.RbacV1().ClusterRoles().List(ctx, metav1.ListOptions{})
+	p := &policy{make(listed[reconciliation.RuleOwner]), make(listed[reconciliation.RoleBinding])}
+	api := client.RbacV1()
+	clusterRoles, err := api.ClusterRoles().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("clusterroles: %w", err)
 	}
-	for i := range clusterRoles.Items {
-		o := &clusterRoles.Items[i]
-		p.clusterRoles[nameOf(o)] = reconciliation.ClusterRoleRuleOwner{ClusterRole: o}
-	}
-	clusterRoleBindings, err := client.RbacV1().ClusterRoleBindings().List(ctx, metav1.ListOptions{})
+	p.roles.add(each(clusterRoles.Items, clusterRole))
+	clusterRoleBindings, err := api.ClusterRoleBindings().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("clusterrolebindings: %w", err)
 	}
-	for i := range clusterRoleBindings.Items {
-		o := &clusterRoleBindings.Items[i]
-		p.clusterRoleBindings[nameOf(o)] = reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: o}
-	}
+	p.bindings.add(each(clusterRoleBindings.Items, clusterRoleBinding))
 	for namespace := range wanted.Roles {
-		roles, err := client.RbacV1().Roles(namespace).List(ctx, metav1.ListOptions{})
+		roles, err := api.Roles(namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("roles in %s: %w", namespace, err)
 		}
-		for i := range roles.Items {
-			o := &roles.Items[i]
-			p.roles[nameOf(o)] = reconciliation.RoleRuleOwner{Role: o}
-		}
+		p.roles.add(each(roles.Items, namespaceRole))
 	}
 	for namespace := range wanted.RoleBindings {
-		roleBindings, err := client.RbacV1().RoleBindings(namespace).List(ctx, metav1.ListOptions{})
+		roleBindings, err := api.RoleBindings(namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("rolebindings in %s: %w", namespace, err)
 		}
-		for i := range roleBindings.Items {
-			o := &roleBindings.Items[i]
-			p.roleBindings[nameOf(o)] = reconciliation.RoleBindingAdapter{RoleBinding: o}
-		}
+		p.bindings.add(each(roleBindings.Items, namespaceRoleBinding))
 	}
 	return p, nil
 }
 
-func nameOf(o metav1.Object) types.NamespacedName {
-	return types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
+// listed are objects by their names; those of the cluster have no namespace.
+type listed[T interface {
+	GetNamespace() string
+	GetName() string
+}] map[types.NamespacedName]T
+
+func (l listed[T]) add(objects iter.Seq[T]) {
+	for o := range objects {
+		l[types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}] = o
+	}
 }
 
-// listedRoles knows roles of a list, and asks for what is not on it.
+// get returns an object, and asks for one that is not listed.
+func (l listed[T]) get(namespace, name string, ask func(namespace, name string) (T, error)) (T, error) {
+	if o, ok := l[types.NamespacedName{Namespace: namespace, Name: name}]; ok {
+		return o, nil
+	}
+	return ask(namespace, name)
+}
+
 type listedRoles struct {
 	reconciliation.RuleOwnerModifier
-	listed map[types.NamespacedName]reconciliation.RuleOwner
+	listed listed[reconciliation.RuleOwner]
 }
 
 func (l listedRoles) Get(namespace, name string) (reconciliation.RuleOwner, error) {
-	if role, ok := l.listed[types.NamespacedName{Namespace: namespace, Name: name}]; ok {
-		return role, nil
-	}
-	return l.RuleOwnerModifier.Get(namespace, name)
+	return l.listed.get(namespace, name, l.RuleOwnerModifier.Get)
 }
 
-// listedBindings knows bindings of a list, and asks for what is not on it.
 type listedBindings struct {
 	reconciliation.RoleBindingModifier
-	listed map[types.NamespacedName]reconciliation.RoleBinding
+	listed listed[reconciliation.RoleBinding]
 }
 
 func (l listedBindings) Get(namespace, name string) (reconciliation.RoleBinding, error) {
-	if binding, ok := l.listed[types.NamespacedName{Namespace: namespace, Name: name}]; ok {
-		return binding, nil
-	}
-	return l.RoleBindingModifier.Get(namespace, name)
+	return l.listed.get(namespace, name, l.RoleBindingModifier.Get)
 }

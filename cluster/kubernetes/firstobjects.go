@@ -43,7 +43,11 @@ func FirstObjects(now time.Time) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := firstObjects{now: metav1.NewTime(now.Truncate(time.Second)), values: make(map[string][]byte)}
+	info, ok := runtime.SerializerInfoForMediaType(legacyscheme.Codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
+	if !ok {
+		return nil, fmt.Errorf("no serializer for %s", runtime.ContentTypeProtobuf)
+	}
+	f := firstObjects{now: metav1.NewTime(now.Truncate(time.Second)), serializer: info.Serializer, values: make(map[string][]byte)}
 	policy := bootstrapPolicy()
 	for i := range policy.ClusterRoles {
 		f.add("clusterroles", rbacv1.SchemeGroupVersion, &policy.ClusterRoles[i])
@@ -95,9 +99,10 @@ func controllerAccounts(bindings []rbacv1.ClusterRoleBinding) (names []string) {
 }
 
 type firstObjects struct {
-	now    metav1.Time
-	values map[string][]byte
-	err    error // the first one
+	now        metav1.Time
+	serializer runtime.Serializer
+	values     map[string][]byte
+	err        error // the first one
 }
 
 // add sets what the API server's registry does before it keeps a new object
@@ -116,12 +121,7 @@ func (f *firstObjects) add(resource string, version schema.GroupVersion, object 
 	object.SetUID(uuid.NewUUID())
 	object.SetCreationTimestamp(f.now)
 	legacyscheme.Scheme.Default(object)
-	info, ok := runtime.SerializerInfoForMediaType(legacyscheme.Codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
-	if !ok {
-		f.err = fmt.Errorf("no serializer for %s", runtime.ContentTypeProtobuf)
-		return
-	}
-	value, err := runtime.Encode(legacyscheme.Codecs.EncoderForVersion(info.Serializer, version), object)
+	value, err := runtime.Encode(legacyscheme.Codecs.EncoderForVersion(f.serializer, version), object)
 	if err != nil {
 		f.err = fmt.Errorf("%s %s: %w", resource, object.GetName(), err)
 		return
