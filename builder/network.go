@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/skerry-os/skerry/builder/lan"
 	"github.com/skerry-os/skerry/builder/qemu"
+	"github.com/skerry-os/skerry/subprocess"
 )
 
 // Network is one that virtual machines on this host share, with a way out.
@@ -49,18 +50,19 @@ func StartNetwork(ctx context.Context, socket string, forwards []qemu.Forward) (
 	}
 }
 
-// wayOut runs QEMU until it ends. The thread that starts it stays so long: the
-// kernel takes the end of that thread for the end of the process.
+// wayOut runs QEMU until it ends.
 func (n *Network) wayOut(ctx context.Context, socket string, forwards []qemu.Forward) {
 	defer close(n.ended)
-	runtime.LockOSThread()
 	args := qemu.WayOut(socket, forwards)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	cmd.Stdout = &signal{begun: n.begun}
-	endWithParent(cmd)
-	err := cmd.Run()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for this process, which ends QEMU
+	err := subprocess.Start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, exec.ErrNotFound):

@@ -13,12 +13,12 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/skerry-os/skerry/builder/board"
 	"github.com/skerry-os/skerry/builder/containerimage"
+	"github.com/skerry-os/skerry/subprocess"
 	"github.com/skerry-os/skerry/tests/conformance"
 	"github.com/skerry-os/skerry/tests/machine"
 	"github.com/skerry-os/skerry/tests/registry"
@@ -185,14 +185,10 @@ func (o *operator) runE2E(e2e string, run *conformance.Run) {
 	cmd.Dir = o.dir
 	cmd.Env = append(os.Environ(), "HOME="+o.dir) // for kubectl's cache
 	// Ctrl-C reaches what e2e.test starts by itself; e2e.test would clean up
-	// first, in a cluster that is gone. The kernel takes the end of the thread
-	// that started it for the end of this process.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	// first, in a cluster that is gone.
 	said, speech := io.Pipe()
 	cmd.Stdout, cmd.Stderr = speech, speech
-	if err := cmd.Start(); err != nil {
+	if err := subprocess.Start(cmd); err != nil {
 		o.t.Fatalf("start e2e.test: %v", err)
 	}
 	noted := make(chan struct{})

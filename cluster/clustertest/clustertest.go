@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
+	"github.com/skerry-os/skerry/subprocess"
 )
 
 // Server is a control plane without a node.
@@ -107,8 +108,7 @@ func (s *Server) Begin(t *testing.T, flags ...string) {
 	}
 	s.command = exec.Command(arguments[0], arguments[1:]...)
 	s.command.Stdout, s.command.Stderr = logFile, logFile
-	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.command.Start(); err != nil {
+	if err := subprocess.Start(s.command); err != nil {
 		t.Fatal(err)
 	}
 	s.ended = make(chan error, 1)

@@ -30,6 +30,7 @@ import (
 	_ "github.com/containerd/containerd/v2/plugins/nri"
 	_ "github.com/containerd/containerd/v2/plugins/services/opt"
 	_ "github.com/skerry-os/skerry/cluster/container/plugins"
+	"github.com/skerry-os/skerry/subprocess"
 )
 
 // The program of this test is containerd and ctr too, under these names.
@@ -68,9 +69,11 @@ func apart() error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:   syscall.CLONE_NEWPID,
 		Unshareflags: syscall.CLONE_NEWNS, // and makes all mounts private
-		Pdeathsig:    syscall.SIGKILL,
 	}
-	return cmd.Run()
+	if err := subprocess.Start(cmd); err != nil {
+		return err
+	}
+	return cmd.Wait()
 }
 
 // daemon is a containerd of its own.

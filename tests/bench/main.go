@@ -30,8 +30,8 @@ import (
 )
 
 func main() {
-	// The kernel ends a VM when the thread that started it ends; the main
-	// thread is there until the process is gone.
+	// A network's thread has to end with it (network.open), and the first thread
+	// of a process stays.
 	runtime.LockOSThread()
 	os.Exit(run(os.Stdout, os.Stderr, os.Args[1:]))
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/builder/qemu"
+	"github.com/skerry-os/skerry/subprocess"
 	"github.com/skerry-os/skerry/tests/machine"
 )
 
@@ -57,7 +58,7 @@ func runMachine(ctx context.Context, options qemu.Machine, watch func(*machine.C
 		return err
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// QEMU's console ends when nobody can write to it any more.
 	if _, err := cmd.StdinPipe(); err != nil {
 		return err
@@ -69,7 +70,7 @@ func runMachine(ctx context.Context, options qemu.Machine, watch func(*machine.C
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	console := machine.NewConsole()
-	if err := cmd.Start(); err != nil {
+	if err := subprocess.Start(cmd); err != nil {
 		return fmt.Errorf("start %s: %w: run `make deps`", args[0], err)
 	}
 	read := make(chan struct{})

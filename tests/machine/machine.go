@@ -15,7 +15,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -23,6 +22,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/builder/qemu"
+	"github.com/skerry-os/skerry/subprocess"
 )
 
 const (
@@ -78,15 +78,14 @@ func (m *Machine) run(args []string) {
 	m.t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
 	// A process group of its own: Ctrl-C is for the test, which ends QEMU.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := m.start(cmd); err != nil {
 		m.t.Fatalf("start %s: %v", args[0], err)
 	}
 	m.t.Cleanup(m.cleanup)
 }
 
-// start starts QEMU from a thread that stays until QEMU has ended: the kernel
-// takes the end of the thread that started it for the end of its parent.
+// start starts QEMU, and follows what it says until it ends.
 func (m *Machine) start(cmd *exec.Cmd) error {
 	// QEMU's console end is kept open for writing, or it would end.
 	var err error
@@ -101,15 +100,11 @@ func (m *Machine) start(cmd *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
-	started := make(chan error)
+	if err := subprocess.Start(cmd); err != nil {
+		return err
+	}
+	m.process = cmd.Process
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
-		err := cmd.Start()
-		m.process = cmd.Process
-		started <- err
-		if err != nil {
-			return
-		}
 		read := make(chan struct{})
 		go func() { m.stderr.Follow(diagnostics); close(read) }()
 		m.Follow(serial)
@@ -117,7 +112,7 @@ func (m *Machine) start(cmd *exec.Cmd) error {
 		m.err = cmd.Wait()
 		close(m.exited)
 	}()
-	return <-started
+	return nil
 }
 
 // Type types a line at the serial console.

@@ -1,0 +1,35 @@
+// Package subprocess starts programs that do not outlive the process that starts
+// them, whatever ends it.
+package subprocess
+
+import (
+	"os/exec"
+	"runtime"
+	"sync"
+)
+
+// Start starts a program as [exec.Cmd.Start] does. On Linux the kernel kills the
+// program when this process ends (PR_SET_PDEATHSIG(2const)); other systems have
+// no way to.
+//
+// What the kernel takes for the end of the process is the end of the thread that
+// started the program, and a thread of Go's ends with a goroutine that is locked
+// to it: so all programs are started by one thread, which stays.
+func Start(cmd *exec.Cmd) error {
+	endWithThread(cmd)
+	started := make(chan error)
+	thread() <- func() { started <- cmd.Start() }
+	return <-started
+}
+
+// thread does what is sent to it.
+var thread = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range work {
+			f()
+		}
+	}()
+	return work
+})
