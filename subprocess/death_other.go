@@ -4,5 +4,5 @@ package subprocess
 
 import "os/exec"
 
-// endWithThread does nothing: only Linux has a way.
+// endWithThread does nothing: macOS has no way.
 func endWithThread(*exec.Cmd) {}

@@ -1,5 +1,6 @@
 // Package subprocess starts programs that do not outlive the process that starts
-// them, whatever ends it.
+// them, whatever ends it, where the kernel helps. What such a program starts itself
+// is its own business.
 package subprocess
 
 import (
@@ -9,12 +10,12 @@ import (
 )
 
 // Start starts a program as [exec.Cmd.Start] does. On Linux the kernel kills the
-// program when this process ends (PR_SET_PDEATHSIG(2const)); other systems have
-// no way to.
+// program when this process ends (PR_SET_PDEATHSIG(2const)); elsewhere it runs on.
 //
 // What the kernel takes for the end of the process is the end of the thread that
 // started the program, and a thread of Go's ends with a goroutine that is locked
-// to it: so all programs are started by one thread, which stays.
+// to it: so all programs are started by one thread, which stays. Namespaces and
+// other things that the calling thread has for itself do not apply to them.
 func Start(cmd *exec.Cmd) error {
 	endWithThread(cmd)
 	started := make(chan error)

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println(cmd.Process.Pid)
 		cmd.Wait()
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -50,11 +51,12 @@ func TestAProgramStaysWhenTheThreadOfItsCallerEnds(t *testing.T) {
 		_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", caller))
 		return errors.Is(err, fs.ErrNotExist)
 	})
-	if !runs(t, cmd.Process.Pid) {
-		t.Error("the program has ended with it")
-	}
-	cmd.Process.Kill()
+	cmd.Process.Signal(syscall.SIGTERM)
 	cmd.Wait()
+	// SIGKILL would have been first.
+	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
+		t.Errorf("the program was ended with it: %v", cmd.ProcessState)
+	}
 }
 
 func TestAProgramEndsWithItsParent(t *testing.T) {
