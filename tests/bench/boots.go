@@ -3,12 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/skerry-os/skerry/builder"
-	"github.com/skerry-os/skerry/builder/qemu"
 )
 
 // The budgets of boots.
@@ -16,9 +12,6 @@ const (
 	ratioBudget  = "< 1"
 	memoryOfPID1 = "≤ 30 MiB"
 )
-
-// diskBytes is the size of a machine's disk, as `builder run` makes it.
-const diskBytes = 8 << 30
 
 // measureBoots boots each board's image on a fresh disk and then once more on
 // the same one: the first boot makes partition data. The cluster, which takes
@@ -56,19 +49,11 @@ func measureBoots(ctx context.Context, s *session) error {
 
 // bootTwice adds a first and a later boot of one disk.
 func (s *session) bootTwice(ctx context.Context, b built, first, later []bootTimes) (_, _ []bootTimes, err error) {
-	dir, err := os.MkdirTemp(s.work, "machine-")
+	machine, remove, err := s.newMachine(ctx, b, 0, "")
 	if err != nil {
 		return nil, nil, err
 	}
-	defer os.RemoveAll(dir)
-	disk := filepath.Join(dir, "disk")
-	if err := builder.PrepareDisk(ctx, b.file("img"), disk, diskBytes, ""); err != nil {
-		return nil, nil, err
-	}
-	machine := qemu.Machine{
-		GOARCH: b.manifest.Architecture, Disk: disk, Variables: filepath.Join(dir, "variables"),
-		Monitor: filepath.Join(dir, "monitor"), Serial: "stdio",
-	}
+	defer remove()
 	for _, times := range []*[]bootTimes{&first, &later} {
 		one, err := boot(ctx, machine)
 		if err != nil {

@@ -44,8 +44,8 @@ type options struct {
 	cold  bool
 	idle  time.Duration
 	write string
-	// inNode means that this is the program within a virtual machine.
-	inNode bool
+	// inNode and samples mean that this runs within a virtual machine.
+	inNode, samples bool
 }
 
 func (o options) wants(part string) bool { return slices.Contains(o.only, part) }
@@ -62,9 +62,10 @@ func run(stdout, stderr io.Writer, args []string) int {
 	flags.IntVar(&o.runs, "runs", 5, "builds, and starts of control planes and of nodes, to take the median of")
 	flags.IntVar(&o.boots, "boots", 5, "boots to take the median of, of each kind")
 	flags.BoolVar(&o.cold, "cold", false, "also build once with an empty cache; needs the network")
-	flags.DurationVar(&o.idle, "idle", 3*time.Minute, "how long to leave control planes alone, and then to watch them idle")
+	flags.DurationVar(&o.idle, "idle", 3*time.Minute, "how long to leave control planes alone, and then to watch them idle; nodes are left alone for three times that, servers 12m at least, and watched for ten times that")
 	flags.StringVar(&o.write, "write", "", "file to write the tables to (default: standard output); parts in it that are not measured stay")
 	flags.BoolVar(&o.inNode, "in-node", false, "what the part node has its virtual machine do")
+	flags.BoolVar(&o.samples, "samples", false, "what the part idle has its virtual machines do")
 	only := flags.String("only", strings.Join(names, ","), "parts to measure, separated by commas")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -84,6 +85,9 @@ func run(stdout, stderr io.Writer, args []string) int {
 	defer stop()
 	if o.inNode {
 		return inNode(ctx, stderr)
+	}
+	if o.samples {
+		return takeSamples(ctx, stderr)
 	}
 	if err := measure(ctx, o, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
@@ -127,6 +131,7 @@ var parts = []struct {
 	{"flash", measureFlash},
 	{"cluster", measureCluster},
 	{"node", measureNodes},
+	{"idle", measureIdle},
 }
 
 // session is one run of the benchmark: what its parts share.

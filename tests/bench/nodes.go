@@ -11,10 +11,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/skerry-os/skerry/builder"
 	"github.com/skerry-os/skerry/builder/containerimage/layouttest"
 	"github.com/skerry-os/skerry/builder/disk"
-	"github.com/skerry-os/skerry/builder/qemu"
 	"github.com/skerry-os/skerry/tests/machine"
 )
 
@@ -148,22 +146,11 @@ func writeArchive(name, layout, program string) error {
 // startNode adds a start without data and one with them to what is known of a
 // side.
 func (s *session) startNode(ctx context.Context, b built, side *nodeSide) error {
-	dir, err := os.MkdirTemp(s.work, "machine-")
+	options, remove, err := s.newMachine(ctx, b, nodeMemory, fmt.Sprintf("files:\n- {path: %s, content: %s}\n", innerSide, side.name))
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	config, target := filepath.Join(dir, "config.yaml"), filepath.Join(dir, "disk")
-	if err := os.WriteFile(config, fmt.Appendf(nil, "apiVersion: skerry.dev/v1alpha1\nkind: NodeConfig\nfiles:\n- {path: %s, content: %s}\n", innerSide, side.name), 0o600); err != nil {
-		return err
-	}
-	if err := builder.PrepareDisk(ctx, b.file("img"), target, diskBytes, config); err != nil {
-		return err
-	}
-	options := qemu.Machine{
-		GOARCH: b.manifest.Architecture, Disk: target, Variables: filepath.Join(dir, "variables"), Memory: nodeMemory,
-		Monitor: filepath.Join(dir, "monitor"), Serial: "stdio",
-	}
+	defer remove()
 	for _, times := range []*[]nodeTimes{&side.first, &side.again} {
 		var result innerResult
 		err := runMachine(ctx, options, func(console *machine.Console) error {

@@ -47,23 +47,30 @@ func (s *session) buildClusterPrograms(ctx context.Context) (c clusterPrograms, 
 	if _, err := fmt.Sscan(versions.stdout, &c.kubernetes, &c.etcd); err != nil {
 		return c, fmt.Errorf("go list: %w", err)
 	}
-	compile := func(name, source, tags string) (string, error) {
-		path := filepath.Join(s.work, "cluster", name)
-		if _, err := os.Stat(path); err == nil {
-			return path, nil // for another part
-		}
-		s.logf("compile %s", name)
-		return path, s.compile(ctx, path, source, "-tags="+tags, "-ldflags=-s -w -X k8s.io/component-base/version.gitVersion="+c.kubernetes)
-	}
 	for _, p := range stockPrograms {
-		path, err := compile(p.name, p.source, p.tags)
+		path, err := s.compileOnce(ctx, p.name, p.source, "-tags="+p.tags, "-ldflags=-s -w -X k8s.io/component-base/version.gitVersion="+c.kubernetes)
 		if err != nil {
 			return c, err
 		}
 		c.stock = append(c.stock, path)
 	}
-	c.skerry, err = compile("skerry", "./cmd/skerry", "")
+	c.skerry, err = s.buildSkerry(ctx)
 	return c, err
+}
+
+// buildSkerry compiles the single binary.
+func (s *session) buildSkerry(ctx context.Context) (string, error) {
+	return s.compileOnce(ctx, "skerry", "./cmd/skerry", stripped)
+}
+
+// compileOnce makes a program that several parts use, and returns its path.
+func (s *session) compileOnce(ctx context.Context, name, source string, flags ...string) (string, error) {
+	path := filepath.Join(s.work, "cluster", name)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	s.logf("compile %s", name)
+	return path, s.compile(ctx, path, source, flags...)
 }
 
 // compile makes a program of a package, as images have theirs: without cgo.

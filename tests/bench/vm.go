@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/skerry-os/skerry/builder"
 	"github.com/skerry-os/skerry/builder/qemu"
 	"github.com/skerry-os/skerry/subprocess"
 	"github.com/skerry-os/skerry/tests/machine"
@@ -26,8 +29,8 @@ type bootTimes struct {
 const (
 	// bootDeadline is for a machine that hangs, not for a slow one.
 	bootDeadline = 15 * time.Minute
-	// machineDeadline is for one that does not end.
-	machineDeadline = time.Hour
+	// offDeadline is for one that does not end.
+	offDeadline = 15 * time.Minute
 	// pressAgain is how long the power button may go unnoticed.
 	pressAgain = 15 * time.Second
 )
@@ -48,10 +51,40 @@ func boot(ctx context.Context, options qemu.Machine) (times bootTimes, err error
 	return times, err
 }
 
+// newMachine is one with a release on a new disk, and memory in MiB, as many as
+// `builder run` gives if 0. Config are lines of its node config; if there are
+// none it has no config. What the machine needs is there until remove is called.
+func (s *session) newMachine(ctx context.Context, b built, memory int, config string) (m qemu.Machine, remove func(), err error) {
+	dir, err := os.MkdirTemp(s.work, "machine-")
+	if err != nil {
+		return m, nil, err
+	}
+	remove = func() { os.RemoveAll(dir) }
+	disk, name := filepath.Join(dir, "disk"), ""
+	if config != "" {
+		name = filepath.Join(dir, "config.yaml")
+		err = os.WriteFile(name, []byte("apiVersion: skerry.dev/v1alpha1\nkind: NodeConfig\n"+config), 0o600)
+	}
+	if err == nil {
+		err = builder.PrepareDisk(ctx, b.file("img"), disk, diskBytes, name)
+	}
+	if err != nil {
+		remove()
+		return m, nil, err
+	}
+	return qemu.Machine{
+		GOARCH: b.manifest.Architecture, Disk: disk, Variables: filepath.Join(dir, "variables"), Memory: memory,
+		Monitor: filepath.Join(dir, "monitor"), Serial: "stdio",
+	}, remove, nil
+}
+
+// diskBytes is the size of a machine's disk, as `builder run` makes it.
+const diskBytes = 8 << 30
+
 // runMachine starts a machine, calls watch, and then switches the machine off
 // with its power button.
 func runMachine(ctx context.Context, options qemu.Machine, watch func(*machine.Console) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, machineDeadline, errors.New("the machine hangs"))
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	args, err := options.Command()
 	if err != nil {
@@ -94,10 +127,15 @@ func runMachine(ctx context.Context, options qemu.Machine, watch func(*machine.C
 // powerOff presses the power button, again if the node takes no notice, until
 // the console has ended.
 func powerOff(ctx context.Context, monitor string, console *machine.Console, ended <-chan struct{}) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, offDeadline, errors.New("the machine does not switch itself off"))
+	defer cancel()
 	for {
 		m, err := qemu.DialMonitor(ctx, monitor)
 		if err == nil {
 			err = errors.Join(m.Execute(ctx, "system_powerdown", nil), m.Close())
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			return err
