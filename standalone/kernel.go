@@ -133,7 +133,7 @@ func removeFrom(folder, pattern string) error {
 // removeInterfaces removes interfaces by their names, and those that are ports
 // of them.
 func removeInterfaces(w *writer, names []string) error {
-	links, err := netlink.LinkList()
+	links, err := consistent(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
@@ -157,6 +157,25 @@ func removeInterfaces(w *writer, names []string) error {
 		w.say("removed interface %s", attrs.Name)
 	}
 	return errors.Join(errs...)
+}
+
+const (
+	// dumpTries is how often a list that changes is read, dumpPause what it is
+	// given to settle.
+	dumpTries = 50
+	dumpPause = 100 * time.Millisecond
+)
+
+// consistent reads a list of the kernel's again if it changed while it was read,
+// as that of interfaces does while the namespaces of Pods are taken away.
+func consistent[T any](list func() ([]T, error)) (all []T, err error) {
+	for range dumpTries {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+		time.Sleep(dumpPause)
+	}
+	return all, err
 }
 
 // removeTables removes tables of nftables by their names.

@@ -73,14 +73,22 @@ func (c *Config) WaitForAddress(ctx context.Context, waiting func()) error {
 		return nil
 	}
 	return wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(context.Context) (bool, error) {
-		addr, err := FindAddress()
-		if errors.Is(err, errNoAddress) {
-			waiting()
-			return false, nil
-		}
-		if err == nil {
-			c.NodeIP = addr.String()
-		}
-		return err == nil, err
+		return c.address(FindAddress, waiting)
 	})
+}
+
+// address fills in NodeIP if there is an address.
+func (c *Config) address(find func() (netip.Addr, error), waiting func()) (found bool, err error) {
+	addr, err := find()
+	switch {
+	case errors.Is(err, errNoAddress):
+		waiting()
+		return false, nil
+	case errors.Is(err, netlink.ErrDumpInterrupted): // interfaces come and go meanwhile
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	c.NodeIP = addr.String()
+	return true, nil
 }
