@@ -178,8 +178,17 @@ const leftovers = `{ ps -e -o comm= | grep -E '^(skerry|containerd-shim|pause)' 
 
 func TestADownloadInstallsItselfOnDebian(t *testing.T) {
 	timed(t)
-	m := debianMachine(t, "trixie", distributions(t, "0.1.0", "0.2.0"))
-	s := newShell(t, m)
+	files := distributions(t, "0.1.0", "0.2.0")
+	for _, suite := range []string{"bookworm", "trixie"} {
+		t.Run(suite, func(t *testing.T) {
+			timed(t)
+			newShell(t, debianMachine(t, suite, files)).installsItself()
+		})
+	}
+}
+
+// installsItself installs the download, updates it and takes it away again.
+func (s *shell) installsItself() {
 	s.run("mount -o ro /dev/vdb /mnt")
 	s.run("mkdir -p /etc/modules-load.d /etc/sysctl.d /usr/local/lib /usr/local/bin /etc/systemd/system/multi-user.target.wants")
 	s.run(leftovers + " > /tmp/before")
@@ -194,22 +203,22 @@ func TestADownloadInstallsItselfOnDebian(t *testing.T) {
 	s.run("systemctl restart skerry.service")
 	s.says("kubectl get pod first", `1/1 +Running +0`)
 	if after := s.run("pgrep -x pause | sort"); after != pods {
-		t.Errorf("processes of Pods before a restart: %q, after it: %q", pods, after)
+		s.t.Errorf("processes of Pods before a restart: %q, after it: %q", pods, after)
 	}
 	s.says("/mnt/skerry-0.1.0-linux-amd64 install server", "as it was unpacked", "version 0.1.0 runs already")
 	s.says("/mnt/skerry-0.2.0-linux-amd64 install server --timeout 40m", "cluster server Ready", "removed version 0.1.0")
 	s.says("kubectl get pod first", `1/1 +Running +0`)
 	if after := s.run("pgrep -x pause | sort"); after != pods {
-		t.Errorf("processes of Pods before an update: %q, after it: %q", pods, after)
+		s.t.Errorf("processes of Pods before an update: %q, after it: %q", pods, after)
 	}
 	// The Pod was started by the former version's programs.
 	s.run("kubectl delete pod first --timeout=10m")
 
 	if out, code := s.try("/mnt/skerry-0.2.0-linux-amd64 install agent --server https://192.0.2.1:6443"); code == "0" || !strings.Contains(out, "this machine is a server") {
-		t.Errorf("a server became an agent: %s", out)
+		s.t.Errorf("a server became an agent: %s", out)
 	}
 	s.says("skerry uninstall --purge", "removed interface cni0", "removed /usr/local/lib/skerry", "removed /var/lib/skerry")
 	if changes, code := s.try(leftovers + " | diff /tmp/before -"); code != "0" {
-		t.Errorf("what is left of it, and what is gone:\n%s", changes)
+		s.t.Errorf("what is left of it, and what is gone:\n%s", changes)
 	}
 }
