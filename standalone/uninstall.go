@@ -66,6 +66,9 @@ func (u Uninstall) end(ctx context.Context, w *writer) error {
 		if _, err := systemctl(ctx, "disable", "--now", "--quiet", Service); err != nil {
 			return err
 		}
+		// Of a service that has failed, or had to be killed, systemd keeps the name;
+		// that there is nothing to forget is no error.
+		_, _ = systemctl(ctx, "reset-failed", Service)
 	}
 	w.say("ending Pods")
 	for _, group := range u.Traces.ControlGroups {
