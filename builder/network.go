@@ -59,10 +59,7 @@ func (n *Network) wayOut(ctx context.Context, socket string, forwards []qemu.For
 	cmd.Stderr = &said
 	cmd.Stdout = &signal{begun: n.begun}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for this process, which ends QEMU
-	err := subprocess.Start(cmd)
-	if err == nil {
-		err = cmd.Wait()
-	}
+	err := subprocess.Run(cmd)
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, exec.ErrNotFound):

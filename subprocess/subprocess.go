@@ -23,6 +23,14 @@ func Start(cmd *exec.Cmd) error {
 	return <-started
 }
 
+// Run runs a program to its end, started as [Start] does.
+func Run(cmd *exec.Cmd) error {
+	if err := Start(cmd); err != nil {
+		return err
+	}
+	return cmd.Wait()
+}
+
 // thread does what is sent to it.
 var thread = sync.OnceValue(func() chan<- func() {
 	work := make(chan func())

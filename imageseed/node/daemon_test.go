@@ -70,10 +70,7 @@ func apart() error {
 		Cloneflags:   syscall.CLONE_NEWPID,
 		Unshareflags: syscall.CLONE_NEWNS, // and makes all mounts private
 	}
-	if err := subprocess.Start(cmd); err != nil {
-		return err
-	}
-	return cmd.Wait()
+	return subprocess.Run(cmd)
 }
 
 // daemon is a containerd of its own.

@@ -36,11 +36,12 @@ type innerResult struct {
 	Error string    `json:"error,omitempty"`
 }
 
-// inNode is what this program does as the service of a machine.
-func inNode(ctx context.Context, stderr io.Writer) int {
+// serve is what this program does as a service of a machine: what it has to tell
+// goes to the machine's console.
+func serve(ctx context.Context, stderr io.Writer, service func(ctx context.Context, console io.Writer) error) int {
 	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
 	if err == nil {
-		err = errors.Join(startInside(ctx, console), console.Close())
+		err = errors.Join(service(ctx, console), console.Close())
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)

@@ -84,10 +84,10 @@ func run(stdout, stderr io.Writer, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if o.inNode {
-		return inNode(ctx, stderr)
+		return serve(ctx, stderr, startInside)
 	}
 	if o.samples {
-		return takeSamples(ctx, stderr)
+		return serve(ctx, stderr, takeSamples)
 	}
 	if err := measure(ctx, o, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)

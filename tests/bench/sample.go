@@ -36,36 +36,24 @@ type sample struct {
 // sampleMark is what a line with a sample begins with.
 const sampleMark = "sample: "
 
-// takeSamples is what this program does as a service of a node that is watched:
-// it tells on the console what there is, until ctx ends.
-func takeSamples(ctx context.Context, stderr io.Writer) int {
-	err := func() error {
-		console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+// takeSamples tells on the console of the node that it runs on what there is,
+// until ctx ends.
+func takeSamples(ctx context.Context, console io.Writer) error {
+	for began := time.Now(); sleep(ctx, sampleInterval) == nil; {
+		now, failure := takeSample("/proc", "/sys/block/vda/stat", "/var/lib/skerry/server/snapshots")
+		now.Age = time.Since(began)
+		if failure != nil {
+			now.Error = failure.Error()
+		}
+		line, err := json.Marshal(now)
 		if err != nil {
 			return err
 		}
-		defer console.Close()
-		for began := time.Now(); sleep(ctx, sampleInterval) == nil; {
-			now, failure := takeSample("/proc", "/sys/block/vda/stat", "/var/lib/skerry/server/snapshots")
-			now.Age = time.Since(began)
-			if failure != nil {
-				now.Error = failure.Error()
-			}
-			line, err := json.Marshal(now)
-			if err != nil {
-				return err
-			}
-			if _, err := fmt.Fprintf(console, "\n%s%s\n", sampleMark, line); err != nil || failure != nil {
-				return errors.Join(err, failure)
-			}
+		if _, err := fmt.Fprintf(console, "\n%s%s\n", sampleMark, line); err != nil || failure != nil {
+			return errors.Join(err, failure)
 		}
-		return nil
-	}()
-	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return 1
 	}
-	return 0
+	return nil
 }
 
 func takeSample(proc, disk, snapshots string) (s sample, err error) {
