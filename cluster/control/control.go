@@ -22,7 +22,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	listers "k8s.io/client-go/listers/core/v1"
@@ -118,7 +117,7 @@ func (c *Control) Run(ctx context.Context) error {
 		return nil
 	}
 
-	group, running := errgroup.WithContext(ctx)
+	group, running := process.NewGroup(ctx)
 	group.Go(func() error { return c.runComponents(running, store.Flags()) })
 	group.Go(func() error { return c.renew(running, ends) })
 	group.Go(func() error {
@@ -133,7 +132,7 @@ func (c *Control) Run(ctx context.Context) error {
 			return nil
 		}
 	})
-	err = process.Bounded(ctx, stopTimeout, group.Wait)
+	err = group.Wait(stopTimeout)
 	stopStore()
 	return errors.Join(err, <-stored)
 }
@@ -151,7 +150,7 @@ func (c *Control) store() interface {
 }
 
 func (c *Control) runComponents(ctx context.Context, storeFlags kube.Flags) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := process.NewGroup(ctx)
 	server := &join.Server{
 		ServerCA: c.authorities.server, ClientCA: c.authorities.client,
 		Tokens: c.tokens, Now: time.Now, Cluster: c.clusterFacts, AccessKeys: c.accessKeys(),
@@ -216,17 +215,17 @@ func (c *Control) runComponents(ctx context.Context, storeFlags kube.Flags) erro
 		group.Go(func() error { c.takeSnapshots(ctx); return nil })
 		group.Go(func() error {
 			return c.asLeader(ctx, client, func(ctx context.Context) error {
-				leading, ctx := errgroup.WithContext(ctx)
+				leading, ctx := process.NewGroup(ctx)
 				leading.Go(func() error { return kube.ControllerManager(ctx, c.controllerManagerFlags()) })
 				leading.Go(func() error { return scheduler.Run(ctx) })
 				leading.Go(func() error { return c.runAddons(ctx, restConfig, client) })
 				leading.Go(func() error { return c.runServiceLB(ctx, client) })
-				return leading.Wait()
+				return leading.Wait(stopTimeout)
 			})
 		})
 		return nil
 	})
-	return group.Wait()
+	return group.Wait(stopTimeout)
 }
 
 // fillDatastore gives one that has nothing yet what each cluster has, while the
@@ -268,11 +267,7 @@ func (c *Control) runAddons(ctx context.Context, restConfig *rest.Config, client
 	if err != nil {
 		return fmt.Errorf("addons: %w", err)
 	}
-	if err := applier.Run(ctx); err != nil && ctx.Err() == nil {
-		slog.Error("addons", "error", err)
-		return fmt.Errorf("addons: %w", err)
-	}
-	return nil
+	return applier.Run(ctx)
 }
 
 // accessKeys are those of the settings, which are checked.

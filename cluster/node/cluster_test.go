@@ -9,11 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/skerry-os/skerry/cluster/clustertest"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
+	"github.com/skerry-os/skerry/cluster/process"
 )
 
 // A node joins by its own balancer and speaks as itself through it, and knows a
@@ -36,10 +35,10 @@ func TestANodeKnowsAllServersAgainstAnAPIServer(t *testing.T) {
 	c.Server, c.Token = machines[0].URL(), printed("agent")
 	n := &Node{Config: c, Progress: func(string) {}}
 	ctx, cancel := context.WithCancel(t.Context())
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := process.NewGroup(ctx)
 	defer func() {
 		cancel()
-		if err := group.Wait(); err != nil {
+		if err := group.Wait(stopTimeout); err != nil {
 			t.Error(err)
 		}
 	}()

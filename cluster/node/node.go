@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/skerry-os/skerry/cluster/addons"
@@ -40,11 +39,11 @@ type Node struct {
 
 // Run joins the cluster and runs Pods until ctx ends or a part fails. The Pods
 // go on without it.
-func (n *Node) Run(parent context.Context) error {
-	if err := prepareKernel(parent); err != nil {
+func (n *Node) Run(ctx context.Context) error {
+	if err := prepareKernel(ctx); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(parent)
+	group, ctx := process.NewGroup(ctx)
 	if err := n.runBalancer(ctx, group); err != nil {
 		return err
 	}
@@ -55,7 +54,7 @@ func (n *Node) Run(parent context.Context) error {
 		return err
 	}
 	if ctx.Err() != nil {
-		return process.Bounded(parent, stopTimeout, group.Wait)
+		return group.Wait(stopTimeout)
 	}
 	if err := n.writeKubeletConfig(membership); err != nil {
 		return err
@@ -87,7 +86,7 @@ func (n *Node) Run(parent context.Context) error {
 		// As the node itself: an admission policy holds each to its own volumes.
 		group.Go(func() error { return localstorage.Run(ctx, nodeClient, n.NodeName, n.AgentDir("storage")) })
 	}
-	return process.Bounded(parent, stopTimeout, group.Wait)
+	return group.Wait(stopTimeout)
 }
 
 // seedImages waits for containerd and has it know the images that the node

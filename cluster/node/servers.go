@@ -18,13 +18,12 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/skerry-os/skerry/cluster/atomicfile"
 	"github.com/skerry-os/skerry/cluster/balancer"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/pki"
+	"github.com/skerry-os/skerry/cluster/process"
 	"github.com/skerry-os/skerry/cluster/tunnel"
 )
 
@@ -92,7 +91,7 @@ func (n *Node) others(addresses []string) []string {
 }
 
 // runBalancer leads the node's programs to the servers it knows.
-func (n *Node) runBalancer(ctx context.Context, group *errgroup.Group) error {
+func (n *Node) runBalancer(ctx context.Context, group *process.Group) error {
 	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(config.BalancerPort)))
 	if err != nil {
 		return fmt.Errorf("the way of this node's programs to the servers: %w", err)

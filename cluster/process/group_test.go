@@ -1,0 +1,69 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestAGroupEndsWithItsLastComponent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		group, running := NewGroup(t.Context())
+		want := errors.New("failed")
+		group.Go(func() error {
+			time.Sleep(time.Hour)
+			return want
+		})
+		group.Go(func() error {
+			<-running.Done()
+			time.Sleep(time.Second)
+			return nil
+		})
+		began := time.Now()
+		if err := group.Wait(time.Minute); !errors.Is(err, want) {
+			t.Errorf("got %v", err)
+		}
+		if waited := time.Since(began); waited != time.Hour+time.Second {
+			t.Errorf("waited for %v", waited)
+		}
+	})
+}
+
+func TestComponentsThatDoNotStopAreGivenUp(t *testing.T) {
+	failure := errors.New("the API server failed")
+	for name, c := range map[string]struct {
+		fail error // of another component, after a minute
+		want error
+	}{
+		"because another failed":      {failure, failure},
+		"because the process is told": {nil, nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			group, running := NewGroup(ctx)
+			release := make(chan struct{})
+			group.Go(func() error { <-release; return errors.New("late") })
+			group.Go(func() error {
+				select {
+				case <-time.After(time.Minute):
+				case <-running.Done():
+				}
+				if c.fail == nil {
+					cancel(errors.New("terminated")) // signal.NotifyContext has such a cause
+				}
+				return c.fail
+			})
+			began := time.Now()
+			if err := group.Wait(10 * time.Second); !errors.Is(err, c.want) {
+				t.Errorf("%s: got %v", name, err)
+			}
+			if waited := time.Since(began); waited != 70*time.Second {
+				t.Errorf("%s: waited for %v", name, waited)
+			}
+			close(release)
+		})
+	}
+}
