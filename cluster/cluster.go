@@ -43,11 +43,18 @@ var (
 )
 
 // Run runs a server or an agent until ctx ends or its first part fails.
-func Run(ctx context.Context, c *config.Config) error {
+func Run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) error {
+	err := run(ctx, c, supervisor)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+func run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) error {
 	process.SaveMemory(ctx)
-	supervisor := notify.FromEnvironment()
-	if waitForClock(ctx, time.Now, supervisor.Status) != nil {
-		return nil // ctx ended
+	if err := waitForClock(ctx, time.Now, supervisor.Status); err != nil {
+		return err
 	}
 	if err := hostcheck.Refuse(hostcheck.Host{}.Check(ctx, Needs(c))); err != nil {
 		return fmt.Errorf("this machine cannot be a cluster %s (`skerry check-config` shows all checks):\n%w", c.Role, err)
@@ -59,9 +66,6 @@ func Run(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	if err := c.WaitForAddress(ctx, func() { supervisor.Status("waiting for an address") }); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
 		return err
 	}
 	began := time.Now()
@@ -90,19 +94,14 @@ func Run(ctx context.Context, c *config.Config) error {
 		group.Go(func() error { return first.Run(ctx) })
 	}
 	group.Go(func() error {
-		if err := waitUntilReady(ctx, c, credentials, began, supervisor.Status); err != nil {
+		r := readiness{config: c, credentials: credentials, node: reports{began: began}}
+		if err := r.waitUntilReady(ctx, supervisor.Status); err != nil {
 			return nil // ctx ended
 		}
-		supervisor.Ready(fmt.Sprintf("cluster %s Ready", c.Role))
+		ready := fmt.Sprintf("cluster %s Ready", c.Role)
+		supervisor.Ready(ready)
+		keepTelling(ctx, r.ask, ready, supervisor.Status)
 		return nil
 	})
-	err := group.Wait()
-	if err != nil && !errors.Is(err, context.Canceled) {
-		supervisor.Status(err.Error())
-	}
-	supervisor.Stopping()
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
+	return group.Wait()
 }

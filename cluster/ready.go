@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
@@ -13,30 +15,65 @@ import (
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
 )
 
-// waitUntilReady returns once the API server answers and, where there is a
-// node, its kubelet has reported since the start that it is Ready.
-func waitUntilReady(ctx context.Context, c *config.Config, credentials string, began time.Time, progress func(string)) error {
-	var client kubernetes.Interface
-	var told string
-	node := reports{began: began}
-	return wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		if client == nil {
-			_, made, err := kubeconfig.Client(credentials)
-			if err != nil {
-				return false, nil // it is not written yet
-			}
-			client = made
-		}
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		if c.DisableAgent {
-			return kubeconfig.Ready(ctx, client), nil
-		}
-		found, err := client.CoreV1().Nodes().Get(ctx, c.NodeName, metav1.GetOptions{})
+const (
+	askUntilReady = 250 * time.Millisecond
+	askWhenReady  = 30 * time.Second
+	// mostUnanswered is how often in a row nothing can be learned before that is
+	// told: a board that is busy answers late.
+	mostUnanswered = 1
+)
+
+// readiness asks whether the API server answers and, where there is a node,
+// whether its kubelet has reported since the start that it is Ready.
+type readiness struct {
+	config      *config.Config
+	credentials string // kubeconfig
+	client      kubernetes.Interface
+	node        reports
+}
+
+var (
+	errSilent = errors.New("the API server does not answer")
+	errNoNode = errors.New("the cluster has no Node for this machine any more")
+)
+
+// ask tells whether all is Ready, and else in a few words what is lacking.
+func (r *readiness) ask(ctx context.Context) (lacks string, ready bool, err error) {
+	if r.client == nil {
+		_, made, err := kubeconfig.Client(r.credentials)
 		if err != nil {
-			return false, nil
+			return "", false, errSilent // it is not written yet
 		}
-		lacks, ready := node.judge(found.Status.Conditions)
+		r.client = made
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if r.config.DisableAgent {
+		if !kubeconfig.Ready(ctx, r.client) {
+			return "", false, errSilent
+		}
+		return "", true, nil
+	}
+	// Out of its memory: the datastore is not asked.
+	found, err := r.client.CoreV1().Nodes().Get(ctx, r.config.NodeName, metav1.GetOptions{ResourceVersion: "0"})
+	if apierrors.IsNotFound(err) {
+		return "", false, errNoNode
+	}
+	if err != nil {
+		return "", false, errSilent
+	}
+	lacks, ready = r.node.judge(found.Status.Conditions)
+	return lacks, ready, nil
+}
+
+// waitUntilReady returns once all is Ready, or ctx ends.
+func (r *readiness) waitUntilReady(ctx context.Context, progress func(string)) error {
+	var told string
+	return wait.PollUntilContextCancel(ctx, askUntilReady, true, func(ctx context.Context) (bool, error) {
+		lacks, ready, err := r.ask(ctx)
+		if err != nil {
+			return false, nil // what starts tells
+		}
 		if lacks != "" && lacks != told {
 			told = lacks
 			progress(lacks)
@@ -45,12 +82,48 @@ func waitUntilReady(ctx context.Context, c *config.Config, credentials string, b
 	})
 }
 
+// keepTelling says what is lacking, when it changes, of what was Ready, until ctx
+// ends.
+func keepTelling(ctx context.Context, ask func(context.Context) (lacks string, ready bool, err error), ready string, tell func(string)) {
+	told, unanswered := ready, 0
+	ticker := time.NewTicker(askWhenReady)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now, isReady, err := ask(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		switch {
+		case err != nil:
+			if unanswered++; unanswered <= mostUnanswered {
+				continue
+			}
+			now = err.Error()
+		case isReady:
+			now = ready
+		}
+		if err == nil {
+			unanswered = 0
+		}
+		if now != "" && now != told {
+			told = now
+			tell(now)
+		}
+	}
+}
+
 // reports are what a kubelet says of its Node. They stay in the datastore: a
 // Node that was Ready when the machine lost its power says so until its kubelet
 // says something else.
 type reports struct {
 	began time.Time    // when this start did
 	first *metav1.Time // of the first report that was seen
+	since bool         // whether one came since the start that said Ready
 }
 
 // judge tells whether a kubelet has reported since the start that its Node is
@@ -68,12 +141,13 @@ func (r *reports) judge(conditions []corev1.NodeCondition) (lacks string, ready 
 		// report that is not the first one is new, whenever it seems to be from.
 		now := time.Now()
 		began := now.Add(-now.Sub(r.began)).Truncate(time.Second) // as the API's times
-		if reported.Equal(r.first) && (reported.Time.Before(began) || reported.Time.After(now)) {
+		if !r.since && reported.Equal(r.first) && (reported.Time.Before(began) || reported.Time.After(now)) {
 			return "the node has not reported since this start", false
 		}
 		if condition.Status != corev1.ConditionTrue {
 			return "the node is not Ready: " + condition.Message, false
 		}
+		r.since = true
 		return "", true
 	}
 	return "", false

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,7 +49,51 @@ func TestOnlyAReportSinceTheStartMakesANodeReady(t *testing.T) {
 			}
 		})
 	}
+	// A clock that is set makes a report that counted old.
+	reported := metav1.NewTime(time.Now().Add(-day))
+	counted := reports{began: time.Now(), first: &reported, since: true}
+	if lacks, isReady := counted.judge([]corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready, LastHeartbeatTime: reported}}); !isReady {
+		t.Errorf("what was Ready before the clock was set: %q", lacks)
+	}
 	if lacks, ready := (&reports{began: time.Now()}).judge(nil); ready || lacks != "" {
 		t.Errorf("a Node without conditions: got %q, %v", lacks, ready)
+	}
+}
+
+func TestWhatIsNotReadyAnyMoreIsTold(t *testing.T) {
+	type answer struct {
+		lacks string
+		ready bool
+		err   error
+	}
+	const ready = "cluster server Ready"
+	isReady, broken, silent := answer{ready: true}, answer{lacks: "no network"}, answer{err: errSilent}
+	for name, c := range map[string]struct {
+		answers []answer
+		want    []string
+	}{
+		"nothing changes":         {[]answer{isReady, isReady}, nil},
+		"a node breaks":           {[]answer{broken, broken, isReady, broken}, []string{"no network", ready, "no network"}},
+		"a late answer":           {[]answer{silent, isReady, silent, isReady}, nil},
+		"nobody answers":          {[]answer{silent, silent, silent, isReady}, []string{errSilent.Error(), ready}},
+		"a Node with no answer":   {[]answer{{}, isReady}, nil},
+		"silence, then a failure": {[]answer{silent, broken, silent}, []string{"no network"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var told []string
+			left := c.answers
+			keepTelling(ctx, func(context.Context) (string, bool, error) {
+				a := left[0]
+				if left = left[1:]; len(left) == 0 {
+					defer time.AfterFunc(time.Second, cancel)
+				}
+				return a.lacks, a.ready, a.err
+			}, ready, func(text string) { told = append(told, text) })
+			if !slices.Equal(told, c.want) {
+				t.Errorf("%s: told %q, want %q", name, told, c.want)
+			}
+		})
 	}
 }

@@ -435,3 +435,16 @@ func TestWaitReadyNamesWhatIsMissing(t *testing.T) {
 		b.stops()
 	})
 }
+
+func TestAFailureComesWithWhatTheServiceSaidLast(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, Spec{Name: "db", Restart: OnFailure, Notify: true})
+		b.begins()
+		b.says("db", "STATUS=port 6443 is taken")
+		b.run("db").end(errors.New("exit status 1"))
+		st := b.expect("db", BackingOff)
+		if want := "exit status 1, after it said: port 6443 is taken"; st.LastError != want || st.Text != "" {
+			t.Errorf("got %q and %q, want %q", st.LastError, st.Text, want)
+		}
+	})
+}

@@ -90,12 +90,15 @@ type outcome struct {
 }
 
 func (o *outcome) record(st *Status) {
-	st.PID, st.Text = 0, ""
+	st.LastError, st.LastOutput = "", nil
 	if o.err != nil {
 		st.LastError, st.LastOutput = o.err.Error(), o.output
-	} else {
-		st.LastError, st.LastOutput = "", nil
+		// What a service said of itself before it ended often says why it did.
+		if st.Text != "" && st.State != Waiting {
+			st.LastError += ", after it said: " + st.Text
+		}
 	}
+	st.PID, st.Text = 0, ""
 }
 
 // finish sets the state a service ends in.

@@ -33,7 +33,7 @@ type Status struct {
 	Since      time.Time // when State was entered
 	RestartAt  time.Time // when BackingOff ends
 	Restarts   int       // starts after the first one
-	LastError  string    // why the last run failed, until the service is ready again
+	LastError  string    // why the last run failed, and what it had said, until the service is ready again
 	LastOutput []string  // the last lines of the run that failed
 }
 

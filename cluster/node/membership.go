@@ -59,7 +59,7 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 		return nil, err
 	}
 	n.Progress("joining the cluster")
-	pause, last := firstPause, lastPause
+	pause, last, told := firstPause, lastPause, ""
 	if n.Role == config.Server {
 		last = ownPause
 	}
@@ -77,7 +77,6 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 			return kept, nil
 		}
 		if errors.Is(err, join.ErrRefused) {
-			n.Progress(err.Error())
 			pause = lastPause
 		}
 		if pause >= lastPause/4 { // a server that starts at the same time takes a while
@@ -115,6 +114,10 @@ func (n *Node) token() (string, error) {
 		return strings.TrimSpace(string(contents)), err
 	}
 	return n.TokenValue()
+			if now := fmt.Sprintf("joining the cluster of %s: %v", n.namedServer(), err); now != told {
+				n.Progress(now)
+				told = now
+			}
 }
 
 // serverCA is the CA that the node believes. It learns it once, by its token.

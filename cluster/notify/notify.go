@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -52,14 +53,18 @@ func (s *Supervisor) send(state string) {
 // Status says what is being done, in a few words.
 func (s *Supervisor) Status(text string) {
 	slog.Info("status", "now", text)
-	s.send("STATUS=" + text)
+	s.send(status(text))
 }
 
 // Ready says that the program does what it is for.
 func (s *Supervisor) Ready(text string) {
 	slog.Info("ready", "now", text)
-	s.send("STATUS=" + text + "\n" + daemon.SdNotifyReady)
+	s.send(status(text) + "\n" + daemon.SdNotifyReady)
 }
+
+// status is a line of the protocol: what follows in others would be variables of
+// their own.
+func status(text string) string { return "STATUS=" + strings.Join(strings.Fields(text), " ") }
 
 // Stopping says that the program ends.
 func (s *Supervisor) Stopping() { s.send(daemon.SdNotifyStopping) }

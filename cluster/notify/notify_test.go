@@ -46,6 +46,10 @@ func TestTheSupervisorHearsStatusAndReadiness(t *testing.T) {
 	if got := receive(t, socket); got != "STATUS=cluster server Ready\nREADY=1" {
 		t.Errorf("got %q", got)
 	}
+	s.Status("this cannot be:\nmissing  port 6443/tcp\nREADY=1")
+	if got := receive(t, socket); got != "STATUS=this cannot be: missing port 6443/tcp READY=1" {
+		t.Errorf("got %q", got)
+	}
 	s.Stopping()
 	if got := receive(t, socket); got != "STOPPING=1" {
 		t.Errorf("got %q", got)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/skerry-os/skerry/cluster"
 	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/notify"
 )
 
 func serverCommand() *cobra.Command {
@@ -68,17 +69,27 @@ func runCommand() *cobra.Command {
 	return cmd
 }
 
-// runCluster has a command read its settings and run them.
+// runCluster has a command read its settings and run them, and tell its supervisor
+// why it ends.
 func runCluster(cmd *cobra.Command, c *config.Config) {
 	file := cmd.Flags().StringP("config", "c", config.File, "file with settings, named like these flags")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	settle := func(cmd *cobra.Command) error {
 		if err := config.ReadFile(*file, cmd.Flags().Changed("config"), cmd.Flags(), c); err != nil {
 			return err
 		}
-		if err := c.Complete(); err != nil {
-			return err
+		return c.Complete()
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		supervisor := notify.FromEnvironment()
+		defer supervisor.Stopping()
+		err := settle(cmd)
+		if err == nil {
+			err = cluster.Run(cmd.Context(), c, supervisor)
 		}
-		return cluster.Run(cmd.Context(), c)
+		if err != nil {
+			supervisor.Status(err.Error())
+		}
+		return err
 	}
 }
 
