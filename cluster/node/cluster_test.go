@@ -34,6 +34,11 @@ func TestANodeKnowsAllServersAgainstAnAPIServer(t *testing.T) {
 	c.NodeName, c.NodeIP, c.DataDir, c.RunDir = "n", clustertest.Here(), t.TempDir(), t.TempDir()
 	c.Server, c.Token = machines[0].URL(), printed("agent")
 	n := &Node{Config: c, Progress: func(string) {}}
+	// It was in another cluster, whose servers are gone.
+	wasMember(t, n)
+	if err := n.leaveOtherCluster(); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	group, ctx := process.NewGroup(ctx)
 	defer func() {

@@ -43,6 +43,39 @@ const (
 	ownPause = 400 * time.Millisecond
 )
 
+// leaveOtherCluster forgets the cluster that the node was in if its token is of
+// another one, to which a person has moved it. Its key stays, and so do volumes.
+func (n *Node) leaveOtherCluster() error {
+	if n.Role != config.Agent {
+		return nil
+	}
+	given, err := n.token()
+	if err != nil {
+		return nil // joining tells
+	}
+	token, err := jointoken.Parse(given)
+	if err != nil {
+		return nil // joining tells, if it needs one
+	}
+	kept, err := os.ReadFile(n.serverCAFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if ca, err := pki.ParseCertificates(kept); err == nil && pki.Digest(ca[0]) == token.CA {
+		return nil
+	}
+	slog.Warn("the token is not of the cluster that this node was in: it leaves that one and joins the other")
+	for _, path := range []string{n.membershipFile(), n.serversFile(), n.serverCAFile()} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // join asks the server for certificates until it has them. A node that was
 // restarted while its server is away goes on with those it has.
 func (n *Node) join(ctx context.Context) (*join.Response, error) {
@@ -81,6 +114,10 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 		}
 		if pause >= lastPause/4 { // a server that starts at the same time takes a while
 			slog.Warn("joining the cluster", "servers", n.knownServers(), "error", err)
+			if now := fmt.Sprintf("joining the cluster of %s: %v", n.namedServer(), err); now != told {
+				n.Progress(now)
+				told = now
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -114,10 +151,6 @@ func (n *Node) token() (string, error) {
 		return strings.TrimSpace(string(contents)), err
 	}
 	return n.TokenValue()
-			if now := fmt.Sprintf("joining the cluster of %s: %v", n.namedServer(), err); now != told {
-				n.Progress(now)
-				told = now
-			}
 }
 
 // serverCA is the CA that the node believes. It learns it once, by its token.
