@@ -1,6 +1,8 @@
 package nodeconfig
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"net/url"
 	"path"
@@ -52,11 +54,13 @@ func (d checks) cluster(c *Cluster) {
 		d.manifest(manifest, root.Key("manifests").Index(i))
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.Labels)) {
-		d.label(root.Key("labels").Key(key), key, c.Labels[key])
+		if err := CheckLabel(key, c.Labels[key]); err != nil {
+			d.Errorf(root.Key("labels").Key(key), "%v", err)
+		}
 	}
 	for i, taint := range c.Taints {
-		if !isTaint(taint) {
-			d.Errorf(root.Key("taints").Index(i), "found %q: key=value:effect or key:effect belongs here, the effect being NoSchedule, PreferNoSchedule or NoExecute", short(taint))
+		if err := CheckTaint(taint); err != nil {
+			d.Errorf(root.Key("taints").Index(i), "%v", err)
 		}
 	}
 	d.registries(&c.Registries, root.Key("registries"))
@@ -125,15 +129,17 @@ func isQualifiedName(s string) bool {
 	return isName(name) && isDomain(prefix) && prefix == strings.ToLower(prefix) && !strings.HasSuffix(prefix, ".")
 }
 
-func (d checks) label(p strictyaml.Path, key, value string) {
+// CheckLabel returns what is wrong with a label that a node gives itself, or nil.
+func CheckLabel(key, value string) error {
 	switch {
 	case !isQualifiedName(key):
-		d.Errorf(p, "a label is a name of up to 63 letters, digits, -, _ and ., after a domain and a slash if any")
+		return errors.New("a label is a name of up to 63 letters, digits, -, _ and ., after a domain and a slash if any")
 	case value != "" && !isName(value):
-		d.Errorf(p, "found %q: the value of a label has up to 63 letters, digits, -, _ and ., and begins and ends with a letter or a digit", short(value))
+		return fmt.Errorf("found %q: the value of a label has up to 63 letters, digits, -, _ and ., and begins and ends with a letter or a digit", short(value))
 	case !mayLabelItself(key):
-		d.Errorf(p, "a node may not give itself this label: under kubernetes.io and k8s.io only node.kubernetes.io, kubelet.kubernetes.io and topology.kubernetes.io/zone and /region are its own")
+		return errors.New("a node may not give itself this label: under kubernetes.io and k8s.io only node.kubernetes.io, kubelet.kubernetes.io and topology.kubernetes.io/zone and /region are its own")
 	}
+	return nil
 }
 
 // mayLabelItself reports whether kubelet starts with this label
@@ -156,14 +162,15 @@ func within(domain, parent string) bool {
 	return domain == parent || strings.HasSuffix(domain, "."+parent)
 }
 
-func isTaint(taint string) bool {
+// CheckTaint returns what is wrong with a taint, or nil.
+func CheckTaint(taint string) error {
 	name, effect, ok := strings.Cut(taint, ":")
 	key, value, _ := strings.Cut(name, "=")
-	switch effect {
-	case "NoSchedule", "PreferNoSchedule", "NoExecute":
-		return ok && isQualifiedName(key) && (value == "" || isName(value))
+	known := slices.Contains([]string{"NoSchedule", "PreferNoSchedule", "NoExecute"}, effect)
+	if !ok || !known || !isQualifiedName(key) || value != "" && !isName(value) {
+		return fmt.Errorf("found %q: key=value:effect or key:effect belongs here, the effect being NoSchedule, PreferNoSchedule or NoExecute", short(taint))
 	}
-	return false
+	return nil
 }
 
 func (d checks) registries(r *Registries, p strictyaml.Path) {

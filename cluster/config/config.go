@@ -65,7 +65,7 @@ type Config struct {
 	NodeIP     string   `json:"nodeIP,omitempty"` // empty: the address of the default route
 	NodeLabels []string `json:"nodeLabels,omitempty"`
 	NodeTaints []string `json:"nodeTaints,omitempty"`
-	// Kubelet has fields of KubeletConfiguration that replace the defaults.
+	// Kubelet has fields of KubeletConfiguration that replace the node's own.
 	Kubelet map[string]any `json:"kubelet,omitempty"`
 	// Registries are mirrors and credentials, as in the node config.
 	Registries Registries `json:"registries"`
@@ -151,11 +151,19 @@ func (c *Config) Complete() error {
 			wrong("--%s %q: an absolute path belongs here", dir.flag, dir.path)
 		}
 	}
-	if c.Token != "" && c.TokenFile != "" {
-		wrong("--token and --token-file: keep one of the two")
+	for _, label := range c.NodeLabels {
+		key, value, _ := strings.Cut(label, "=")
+		if err := nodeconfig.CheckLabel(key, value); err != nil {
+			wrong("--node-label %s: %w", label, err)
+		}
 	}
-	if c.Role == Agent && c.Server == "" {
-		wrong("--server: an agent needs the address of a server, as in https://192.0.2.10:%d", Port)
+	for _, taint := range c.NodeTaints {
+		if err := nodeconfig.CheckTaint(taint); err != nil {
+			wrong("--node-taint: %w", err)
+		}
+	}
+	if err := checkKubelet(c.Kubelet); err != nil {
+		wrong("kubelet: %w", err)
 	}
 	if c.Server != "" {
 		if u, err := url.Parse(c.Server); err != nil || u.Scheme != "https" || u.Hostname() == "" {
@@ -163,6 +171,12 @@ func (c *Config) Complete() error {
 		}
 	}
 	if c.Role == Server {
+	if c.Token != "" && c.TokenFile != "" {
+		wrong("--token and --token-file: keep one of the two")
+	}
+	if c.Role == Agent && c.Server == "" {
+		wrong("--server: an agent needs the address of a server, as in https://192.0.2.10:%d", Port)
+	}
 		errs = append(errs, c.completeServer()...)
 	}
 	return errors.Join(errs...)

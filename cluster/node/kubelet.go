@@ -2,7 +2,6 @@ package node
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"strings"
 
@@ -72,7 +71,7 @@ func taints(texts []string) []map[string]string {
 
 func (n *Node) writeKubeletConfig(m *join.Response) error {
 	settings := n.kubeletConfig(m)
-	maps.Copy(settings, n.Kubelet)
+	merge(settings, n.Kubelet)
 	contents, err := yaml.Marshal(settings)
 	if err != nil {
 		return fmt.Errorf("the kubelet's configuration: %w", err)
@@ -82,6 +81,20 @@ func (n *Node) writeKubeletConfig(m *join.Response) error {
 		return err
 	}
 	return atomicfile.Write(n.kubeletFile(), contents, 0o600)
+}
+
+// merge has the fields of one mapping replace those of another, in mappings within
+// them too: who sets a time under authentication keeps the rest of it.
+func merge(into, from map[string]any) {
+	for key, value := range from {
+		old, is := into[key].(map[string]any)
+		fields, are := value.(map[string]any)
+		if is && are {
+			merge(old, fields)
+		} else {
+			into[key] = value
+		}
+	}
 }
 
 func (n *Node) kubeletFlags() kube.Flags {

@@ -1,0 +1,34 @@
+package node
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/join"
+)
+
+func TestASettingOfTheKubeletLeavesTheOthersAlone(t *testing.T) {
+	n := &Node{Config: &config.Config{DataDir: "/data", RunDir: "/run"}}
+	settings := n.kubeletConfig(&join.Response{ClusterDNS: "10.43.0.10"})
+	merge(settings, map[string]any{
+		"authentication": map[string]any{"webhook": map[string]any{"cacheTTL": "1m"}},
+		"clusterDNS":     []any{"192.0.2.53"},
+		"maxPods":        30,
+	})
+	want := map[string]any{
+		"anonymous": map[string]any{"enabled": false},
+		"webhook":   map[string]any{"enabled": true, "cacheTTL": "1m"},
+		"x509":      map[string]any{"clientCAFile": n.clientCAFile()},
+	}
+	if diff := cmp.Diff(want, settings["authentication"]); diff != "" {
+		t.Errorf("authentication (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]any{"192.0.2.53"}, settings["clusterDNS"]); diff != "" {
+		t.Errorf("clusterDNS (-want +got):\n%s", diff)
+	}
+	if settings["maxPods"] != 30 {
+		t.Errorf("maxPods: %v", settings["maxPods"])
+	}
+}
