@@ -42,10 +42,13 @@ func (d checks) cluster(c *Cluster) {
 	switch {
 	case d.Has(root.Key("datastore")) && agent:
 		d.Errorf(root.Key("datastore"), "an agent keeps no cluster state: remove the key, or make the role server")
-	case d.Has(root.Key("datastore")) && !isDatastore(c.Datastore):
-		d.Errorf(root.Key("datastore"), "sqlite, etcd, or the URL of a database belongs here, beginning with https, http, mysql, postgres or nats")
-	case server && join && (c.Datastore == DatastoreSQLite || !d.Has(root.Key("datastore"))):
-		d.Errorf(root.Key("datastore"), "sqlite is for a single server: a server that joins another needs etcd or the URL of a database, as that one has")
+	case d.Has(root.Key("datastore")) && c.Datastore != DatastoreSQLite && c.Datastore != DatastoreEtcd:
+		d.Errorf(root.Key("datastore"), "sqlite or etcd belongs here")
+	case server && join && c.Datastore == DatastoreSQLite:
+		d.Errorf(root.Key("datastore"), "sqlite is for a single server: a server that joins another needs etcd, as that one has")
+	}
+	if d.Has(root.Key("restoreDamaged")) && agent {
+		d.Errorf(root.Key("restoreDamaged"), "an agent keeps no cluster state: remove the key, or make the role server")
 	}
 	if d.Has(root.Key("manifests")) && agent {
 		d.Errorf(root.Key("manifests"), "an agent applies no manifests: give them to a server")
@@ -73,18 +76,6 @@ func isServerURL(s string) bool {
 	}
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	return (u.Port() == "" || err == nil && port > 0) && (u.Path == "" || u.Path == "/")
-}
-
-func isDatastore(s string) bool {
-	if s == DatastoreSQLite || s == DatastoreEtcd {
-		return true
-	}
-	scheme, rest, ok := strings.Cut(s, "://")
-	switch scheme {
-	case "http", "https", "mysql", "postgres", "nats":
-		return ok && rest != "" && !strings.ContainsAny(rest, " \t\n")
-	}
-	return false
 }
 
 // token checks K10<SHA-256 of the CA>::<role>:<secret> without ever repeating it.

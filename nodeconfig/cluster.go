@@ -14,8 +14,10 @@ type Cluster struct {
 	Labels map[string]string `yaml:"labels"`
 	// Taints of the Node object, as in dedicated=camera:NoSchedule.
 	Taints []string `yaml:"taints" jsonschema:"pattern=^[^:]+:(NoSchedule|PreferNoSchedule|NoExecute)$"`
-	// Where a server keeps the cluster's state: sqlite, etcd, or the URL of a database. Default: sqlite.
-	Datastore string `yaml:"datastore" secret:"true" jsonschema:"pattern=^(sqlite|etcd|(https?|mysql|postgres|nats)://.+)$"`
+	// Where a server keeps the cluster's state: sqlite, for a single server, or etcd. Default: sqlite, and etcd where it joins another.
+	Datastore string `yaml:"datastore" secret:"true" jsonschema:"pattern=^(sqlite|etcd)$"`
+	// Whether a server whose SQLite database is found damaged at a start goes on with the latest snapshot; what was there is kept aside.
+	RestoreDamaged bool `yaml:"restoreDamaged"`
 	// Where container images come from besides their own registries.
 	Registries Registries `yaml:"registries"`
 	// Kubernetes objects that a server applies at start and keeps applied.

@@ -107,6 +107,10 @@ files: [{path: /etc/a, content: ""}]
 		len(c.Updates.Window.Days) != 7 || time.Duration(c.Updates.Health.Deadline) != 10*time.Minute || c.Files[0].Mode != 0o644 {
 		t.Errorf("got %+v, %+v, %+v", c.Cluster, c.Updates, c.Files)
 	}
+	c, err = nodeconfig.Parse("f", []byte(head+"cluster: {role: server, join: \"https://192.0.2.10:6443\", tokenFile: /etc/skerry/token}\n"))
+	if err != nil || c.Cluster.Datastore != "etcd" {
+		t.Errorf("a server that joins: %+v, %v", c, err)
+	}
 }
 
 func TestWhatIsWrittenIsRead(t *testing.T) {

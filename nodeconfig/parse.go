@@ -46,6 +46,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Cluster != nil && c.Cluster.Role == RoleServer && c.Cluster.Datastore == "" {
 		c.Cluster.Datastore = DatastoreSQLite
+		if c.Cluster.Join != "" {
+			c.Cluster.Datastore = DatastoreEtcd
+		}
 	}
 	if u := c.Updates; u != nil {
 		if u.Channel == "" {

@@ -52,6 +52,9 @@ func clusterSettings(config *nodeconfig.Config) map[string]any {
 	if c.Role == nodeconfig.RoleServer && c.Datastore != "" {
 		settings["datastore"] = c.Datastore
 	}
+	if c.RestoreDamaged {
+		settings["restore-damaged"] = true
+	}
 	if len(c.Labels) > 0 {
 		var labels []string
 		for _, key := range slices.Sorted(maps.Keys(c.Labels)) {

@@ -82,3 +82,10 @@ func TestAServerKnowsWhoMayUseIt(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestADamagedDatastoreIsRestoredOnlyIfTheNodeConfigSaysSo(t *testing.T) {
+	got := told(t, "cluster: {role: server, restoreDamaged: true}\n")
+	if diff := cmp.Diff(map[string]any{"role": "server", "datastore": "sqlite", "restore-damaged": true}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -145,7 +145,7 @@ func TestSchemaAndReaderAgree(t *testing.T) {
 		"cluster: {role: master}\n":                                                                         false,
 		"cluster: {}\n":                                                                                     false,
 		"cluster: {role: server, datastore: etcd}\n":                                                        true,
-		"cluster: {role: server, datastore: \"mysql://db\"}\n":                                              true,
+		"cluster: {role: server, datastore: \"mysql://db\"}\n":                                              false,
 		"cluster: {role: server, datastore: dqlite}\n":                                                      false,
 		"cluster: {role: server, labels: {a: b}}\n":                                                         true,
 		"cluster: {role: server, labels: {a: 1}}\n":                                                         false,

@@ -80,6 +80,9 @@ type Config struct {
 
 	DisableAgent    bool     `json:"disableAgent,omitempty"`
 	Disable         []string `json:"disable,omitempty"`
+	// RestoreDamaged has the latest snapshot take the place of a SQLite database
+	// that is found damaged at a start.
+	RestoreDamaged bool `json:"restoreDamaged,omitempty"`
 	TLSSAN          []string `json:"tlsSAN,omitempty"`
 	ClusterCIDR     string   `json:"clusterCIDR"`
 	ServiceCIDR     string   `json:"serviceCIDR"`

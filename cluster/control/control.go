@@ -80,7 +80,7 @@ func (c *Control) Run(ctx context.Context) error {
 	if err := datastore.CheckKept(c.ServerDir(), c.Datastore); err != nil {
 		return err
 	}
-	if err := snapshot.Check(ctx, c.ServerDir(), c.Server != ""); err != nil {
+	if err := c.checkDatastore(ctx); err != nil {
 		return err
 	}
 	if err := c.fetchKeys(ctx); err != nil || ctx.Err() != nil {
@@ -135,6 +135,21 @@ func (c *Control) Run(ctx context.Context) error {
 	err = group.Wait(stopTimeout)
 	stopStore()
 	return errors.Join(err, <-stored)
+}
+
+// checkDatastore refuses a datastore that is damaged or gone, or restores it if
+// somebody said so.
+func (c *Control) checkDatastore(ctx context.Context) error {
+	refused := snapshot.Check(ctx, c.ServerDir(), c.Server != "")
+	if refused == nil || !c.RestoreDamaged {
+		return refused
+	}
+	from, aside, err := snapshot.Mend(ctx, c.ServerDir(), refused, time.Now())
+	if err != nil {
+		return err
+	}
+	slog.Error("the datastore was damaged: it is what it was at a snapshot", "error", refused, "snapshot", from.Path, "what there was", aside)
+	return nil
 }
 
 // store is what keeps the cluster's state.

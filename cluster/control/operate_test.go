@@ -140,8 +140,7 @@ func TestSnapshotsAgainstAnAPIServer(t *testing.T) {
 			if log := s.Fails(t); !strings.Contains(log, "skerry snapshot restore --data-dir "+s.Dir+" --latest") {
 				t.Errorf("with a damaged database the server says %s", log)
 			}
-			must(t, s, "snapshot", "restore", "--latest")
-			s.Begin(t)
+			s.Begin(t, "--restore-damaged")
 			s.WaitUntilReady(t)
 			if !exists(t, s.Client, "before") {
 				t.Error("the server does not have what the snapshot had")

@@ -43,8 +43,35 @@ func Check(ctx context.Context, serverDir string, joins bool) error {
 		return fmt.Errorf("%w: nothing was changed. There is no snapshot in %s: restore another with `skerry snapshot restore --data-dir %s FILE`, "+
 			"or move %s away to begin an empty cluster", err, dir, dataDir, serverDir)
 	}
-	return fmt.Errorf("%w: nothing was changed. `skerry snapshot restore --data-dir %s --latest` brings back the state of %s and keeps what is there aside; "+
+	return fmt.Errorf("%w: nothing was changed. A start with restore-damaged (in a node config cluster.restoreDamaged), or "+
+		"`skerry snapshot restore --data-dir %s --latest`, brings back the state of %s and keeps what is there aside; "+
 		"to begin an empty cluster move %s away", err, dataDir, latest.Time.Format(time.RFC3339), serverDir)
+}
+
+// Mend restores the latest snapshot that is whole in the place of a SQLite
+// database that Check refused with this error, and returns what it restored and
+// where what was there is kept aside. The error is the one that was given where
+// nothing can be restored so: of several servers the others have the state. The
+// caller has the server's lock.
+func Mend(ctx context.Context, serverDir string, refused error, now time.Time) (from Snapshot, aside string, err error) {
+	if !errors.Is(refused, datastore.ErrDamaged) && !errors.Is(refused, ErrGone) {
+		return Snapshot{}, "", refused
+	}
+	all, err := List(filepath.Join(serverDir, Folder))
+	if err != nil {
+		return Snapshot{}, "", errors.Join(refused, err)
+	}
+	failed := refused
+	for _, s := range all {
+		if s.Datastore != nodeconfig.DatastoreSQLite {
+			continue
+		}
+		if aside, err = restore(ctx, s.Path, serverDir, now); err == nil {
+			return s, aside, nil
+		}
+		failed = errors.Join(failed, err)
+	}
+	return Snapshot{}, "", failed
 }
 
 func isEmpty(path string) bool {

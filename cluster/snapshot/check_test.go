@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -42,7 +43,7 @@ func TestADamagedOrLostDatastoreIsNotReplacedByAnEmptyOne(t *testing.T) {
 		}
 		help := "There is no snapshot in"
 		if snapshots {
-			help = "--latest` brings back the state of 2026-03-01T12:00:00Z"
+			help = "--latest`, brings back the state of 2026-03-01T12:00:00Z"
 		}
 		for name, test := range map[string]struct {
 			contents []byte
@@ -81,5 +82,57 @@ func TestADamagedOrLostDatastoreIsNotReplacedByAnEmptyOne(t *testing.T) {
 	}
 	if err := Check(t.Context(), filepath.Join(t.TempDir(), "server"), false); err != nil {
 		t.Errorf("a new server: %v", err)
+	}
+}
+
+func TestADamagedDatabaseIsMendedByTheLatestSnapshotThatIsWhole(t *testing.T) {
+	s := stores(t)[0]
+	database, folder := datastore.SQLiteFile(s.dir), filepath.Join(s.dir, Folder)
+	var latest Snapshot
+	s.while(t, func(c *clientv3.Client) {
+		put(t, c, "/registry/key", "one")
+		s.save(t, folder, noon)
+		put(t, c, "/registry/key", "two")
+		latest = s.save(t, folder, noon.Add(time.Hour))
+		put(t, c, "/registry/key", "three")
+	})
+	damage := func(path string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mended := func(at time.Time, want string) {
+		t.Helper()
+		damage(database)
+		_, aside, err := Mend(t.Context(), s.dir, Check(t.Context(), s.dir, false), at)
+		if err != nil {
+			t.Fatalf("%s: %v", want, err)
+		}
+		if contents, err := os.ReadFile(filepath.Join(aside, filepath.Base(database))); err != nil || string(contents) != "damaged" {
+			t.Errorf("%s: aside is %q: %v", want, contents, err)
+		}
+		s.while(t, func(c *clientv3.Client) {
+			if got := get(t, c, "/registry/key"); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+	mended(noon, "two")
+	damage(latest.Path)
+	mended(noon.Add(time.Minute), "one")
+
+	if _, _, err := Mend(t.Context(), s.dir, os.ErrPermission, noon); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("another error than damage: %v", err)
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	damage(database)
+	if _, _, err := Mend(t.Context(), s.dir, Check(t.Context(), s.dir, false), noon); !errors.Is(err, datastore.ErrDamaged) {
+		t.Errorf("without snapshots: %v", err)
+	}
+	if contents, _ := os.ReadFile(database); string(contents) != "damaged" {
+		t.Error("the database was changed")
 	}
 }

@@ -49,6 +49,11 @@ func Restore(ctx context.Context, path, serverDir string, now time.Time) (aside 
 		return "", err
 	}
 	defer release()
+	return restore(ctx, path, serverDir, now)
+}
+
+// restore is Restore for one who has the lock.
+func restore(ctx context.Context, path, serverDir string, now time.Time) (aside string, err error) {
 	if err := Verify(path); err != nil {
 		return "", err
 	}

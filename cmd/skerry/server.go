@@ -121,6 +121,7 @@ func serverFlags(flags *pflag.FlagSet, c *config.Config) {
 	flags.BoolVar(&c.ClusterInit, "cluster-init", false, "begin a cluster that other servers will join: implies --datastore etcd")
 	flags.DurationVar(&c.SnapshotInterval, "snapshot-interval", c.SnapshotInterval, "how often a snapshot of the datastore is taken; 0 for never")
 	flags.IntVar(&c.SnapshotKeep, "snapshot-keep", c.SnapshotKeep, "how many of these snapshots are kept")
+	flags.BoolVar(&c.RestoreDamaged, "restore-damaged", false, "when the datastore (sqlite) is found damaged at a start, restore the latest snapshot and keep what there was aside")
 	flags.BoolVar(&c.DisableAgent, "disable-agent", false, "run no node beside the control plane")
 	flags.StringSliceVar(&c.Disable, "disable", nil, "leave out "+strings.Join(config.Batteries, ", "))
 	flags.StringSliceVar(&c.TLSSAN, "tls-san", nil, "more names and addresses in the API server's certificate")
