@@ -18,10 +18,7 @@ import (
 )
 
 const (
-	// hostAddress is this machine as QEMU's guests see it: what they send there
-	// comes from 127.0.0.1. The other way there is none.
-	hostAddress  = "10.0.2.2"
-	hostServer   = "https://" + hostAddress + ":6443"
+	hostServer   = "https://" + machine.HostAddress + ":6443"
 	clusterAgent = "cluster agent Ready"
 )
 
@@ -33,7 +30,7 @@ func hostControlPlane(t *testing.T) (*clustertest.Server, *operator) {
 		t.Fatal(err)
 	}
 	t.Setenv("SKERRY", program)
-	s := clustertest.Start(t, "--node-ip", hostAddress)
+	s := clustertest.Start(t, "--node-ip", machine.HostAddress)
 	return s, &operator{t: t, program: program, dir: t.TempDir(), server: hostServer, kubeconfig: s.Kubeconfig()}
 }
 

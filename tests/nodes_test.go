@@ -22,9 +22,9 @@ func TestPodsOfTwoNodesReachEachOther(t *testing.T) {
 	timed(t)
 	segment := filepath.Join(t.TempDir(), "lan")
 	i := builtWithCluster(t, "x86_64")
-	images := imagesForGuests(t, i.manifest.Architecture)
+	_, registries := imagesForGuests(t, i.manifest.Architecture)
 
-	s := newSite(t, "x86_64", images...)
+	s := newSite(t, "x86_64", registries...)
 	network, err := builder.StartNetwork(t.Context(), segment, s.hardware.Forwards)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +41,7 @@ func TestPodsOfTwoNodesReachEachOther(t *testing.T) {
 	token := strings.TrimSpace(s.run("token", "create", "--kubeconfig", s.kubeconfig))
 
 	d := machine.NewDisk(t, workDir, i.path(), clusterDisk)
-	d.WriteConfig(agentConfig("https://"+firstGuest+":6443", token, images...))
+	d.WriteConfig(agentConfig("https://"+firstGuest+":6443", token, registries...))
 	second := machine.Start(t, qemu.Machine{GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: agentMemory, LAN: segment})
 	comesUp(t, second, clusterAgent)
 	s.sees("True True", "get", "nodes", `--output=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}`)
@@ -50,6 +50,8 @@ func TestPodsOfTwoNodesReachEachOther(t *testing.T) {
 	s.running("here", "there")
 	s.reaches("here", "there.default.svc.cluster.local:80")
 	s.reaches("there", "here.default.svc.cluster.local:80")
+	s.listensAsDocumented("shop-17", "servers")
+	s.listensAsDocumented("mast-3")
 	second.PowerOff()
 	first.PowerOff()
 }

@@ -49,19 +49,19 @@ const (
 )
 
 // imagesForGuests serves agnhost from a registry which only a mirror with a
-// password has, and returns the lines of a config with which guests get it.
-func imagesForGuests(t *testing.T, architecture string) (lines []string) {
+// password has, and returns it and the lines of a config with which guests get it.
+func imagesForGuests(t *testing.T, architecture string) (images *registry.Registry, lines []string) {
 	t.Helper()
-	images := registry.Serve(t, puller, pullSecret)
+	images = registry.Serve(t, puller, pullSecret)
 	images.Add(t, "agnhost", "v1", architecture, agnhost(t, architecture))
-	return mirrored("images.example", images)
+	return images, mirrored("images.example", images)
 }
 
 // mirrored are the lines of a config with which guests get a registry's images
 // from one of this machine.
 func mirrored(of string, images *registry.Registry) (lines []string) {
 	_, port, _ := strings.Cut(images.Host, ":")
-	mirror := hostAddress + ":" + port
+	mirror := machine.HostAddress + ":" + port
 	return []string{
 		"  registries:",
 		"    mirrors: {" + of + ": {endpoints: [\"http://" + mirror + "\"]}}",
@@ -134,10 +134,10 @@ func TestANodeRunsWhatPeopleRun(t *testing.T) {
 	timed(t)
 	s, o := hostControlPlane(t)
 	i := builtWithCluster(t, "x86_64")
-	images := imagesForGuests(t, i.manifest.Architecture)
+	images, registries := imagesForGuests(t, i.manifest.Architecture)
 	door := freePort(t)
 	d := machine.NewDisk(t, workDir, i.path(), clusterDisk)
-	d.WriteConfig(agentConfig(hostServer, o.joinToken(s, jointoken.Agent), images...))
+	d.WriteConfig(agentConfig(hostServer, o.joinToken(s, jointoken.Agent), registries...))
 	start := func() *machine.Machine {
 		return machine.Start(t, qemu.Machine{
 			GOARCH: i.manifest.Architecture, Disk: d.Path, Memory: serverMemory, Forwards: []qemu.Forward{{Host: door, Node: 8081}},
@@ -145,7 +145,21 @@ func TestANodeRunsWhatPeopleRun(t *testing.T) {
 	}
 	m := start()
 	o.batteriesReady()
+
+	// A registry that is gone for a while.
+	images.Gone.Store(true)
 	o.apply(workloads)
+	o.until("a Pod waits for its image", func() error {
+		why, err := o.kubectl("get", "pod", "web", "--output=jsonpath={.status.containerStatuses[0].state.waiting}")
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(why, "ErrImagePull") && !strings.Contains(why, "ImagePullBackOff") || !strings.Contains(why, "images.example/agnhost:v1") {
+			return fmt.Errorf("it waits for %s", why)
+		}
+		return nil
+	})
+	images.Gone.Store(false)
 	o.running("web", "friend", "stranger")
 
 	// DNS and Services, from other Pods.
@@ -171,6 +185,7 @@ func TestANodeRunsWhatPeopleRun(t *testing.T) {
 	})
 	o.reaches("friend", "web:80")
 
+	o.listensAsDocumented("mast-3")
 	m.PowerOff()
 
 	m = start()

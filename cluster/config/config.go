@@ -45,6 +45,9 @@ const Port = 6443
 const (
 	PeerPort     = 2380 // etcd of other servers
 	BalancerPort = 6444 // of this machine only: leads to the servers
+	// StreamPort is where containerd has the kubelet, and nobody else, exchange
+	// what exec, attach and port-forward do. Of this machine only.
+	StreamPort = 10010
 )
 
 // mostSnapshots are kept of those that are taken automatically.
@@ -77,12 +80,12 @@ type Config struct {
 	// 0, and SnapshotKeep of them are kept.
 	SnapshotInterval time.Duration `json:"snapshotInterval"`
 	SnapshotKeep     int           `json:"snapshotKeep"`
-
-	DisableAgent    bool     `json:"disableAgent,omitempty"`
-	Disable         []string `json:"disable,omitempty"`
 	// RestoreDamaged has the latest snapshot take the place of a SQLite database
 	// that is found damaged at a start.
 	RestoreDamaged bool `json:"restoreDamaged,omitempty"`
+
+	DisableAgent    bool     `json:"disableAgent,omitempty"`
+	Disable         []string `json:"disable,omitempty"`
 	TLSSAN          []string `json:"tlsSAN,omitempty"`
 	ClusterCIDR     string   `json:"clusterCIDR"`
 	ServiceCIDR     string   `json:"serviceCIDR"`
@@ -168,18 +171,18 @@ func (c *Config) Complete() error {
 	if err := checkKubelet(c.Kubelet); err != nil {
 		wrong("kubelet: %w", err)
 	}
-	if c.Server != "" {
-		if u, err := url.Parse(c.Server); err != nil || u.Scheme != "https" || u.Hostname() == "" {
-			wrong("--server %q: https://, the address of a server and its port belong here", c.Server)
-		}
-	}
-	if c.Role == Server {
 	if c.Token != "" && c.TokenFile != "" {
 		wrong("--token and --token-file: keep one of the two")
 	}
 	if c.Role == Agent && c.Server == "" {
 		wrong("--server: an agent needs the address of a server, as in https://192.0.2.10:%d", Port)
 	}
+	if c.Server != "" {
+		if u, err := url.Parse(c.Server); err != nil || u.Scheme != "https" || u.Hostname() == "" {
+			wrong("--server %q: https://, the address of a server and its port belong here", c.Server)
+		}
+	}
+	if c.Role == Server {
 		errs = append(errs, c.completeServer()...)
 	}
 	return errors.Join(errs...)

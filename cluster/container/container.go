@@ -60,6 +60,10 @@ disabled_plugins = ["io.containerd.nri.v1.nri"]
 [grpc]
   address = {{printf "%q" .Socket}}
 
+[plugins.'io.containerd.grpc.v1.cri']
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "{{.StreamPort}}"
+
 [plugins.'io.containerd.cri.v1.images']
   snapshotter = "overlayfs"
   discard_unpacked_layers = true
@@ -106,7 +110,7 @@ func Run(ctx context.Context, c *config.Config) error {
 		"Pause": Pause, "Registries": registriesDir(c), "ShimCgroup": ShimCgroup,
 		"CNIPlugins": c.Lib("cni"), "CNIConfig": CNIConfigDir(c),
 		"Shim": c.Lib("containerd-shim-runc-v2"), "Runc": c.Lib("runc"),
-		"SystemdCgroup": CgroupDriver() == systemdDriver,
+		"SystemdCgroup": CgroupDriver() == systemdDriver, "StreamPort": config.StreamPort,
 	})
 	if err != nil {
 		return err

@@ -138,7 +138,7 @@ func (h *Host) otherNodes() Finding {
 
 // firewall looks for what filters packets with rules of its own.
 func (h *Host) firewall() Finding {
-	const do = "let 6443/tcp (servers), 10250/tcp, 8472/udp and the networks of Pods and Services through, or switch it off"
+	const do = "let 6443/tcp (servers; several of them 2380/tcp too), 10250/tcp, 8472/udp (51820/udp with WireGuard) and the networks of Pods and Services through, or switch it off"
 	comms, _ := filepath.Glob(h.path("proc/[0-9]*/comm"))
 	if slices.ContainsFunc(comms, func(file string) bool { return h.read(strings.TrimPrefix(file, h.path())) == "firewalld" }) {
 		return Finding{"firewall", Warning, "firewalld runs", do}

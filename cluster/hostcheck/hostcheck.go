@@ -39,6 +39,7 @@ type Finding struct {
 // Needs say what the machine is for.
 type Needs struct {
 	Server   bool // control plane
+	Etcd     bool // there can be several servers
 	Node     bool // runs Pods
 	NodeName string
 	DataDir  string

@@ -100,11 +100,12 @@ func (m *machine) process(pid int, name string, sockets ...string) {
 // listen has the kernel say that somebody listens on a port.
 func (m *machine) listen(protocol, state, inode string, port int) {
 	m.t.Helper()
-	m.put("proc/net/"+protocol, fmt.Sprintf("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"+
+	name := "proc/net/" + protocol
+	m.put(name, m.read(name)+fmt.Sprintf("\n  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"+
 		"   0: 00000000:%04X 00000000:0000 %s 00000000:00000000 00:00000000 00000000     0        0 %s 1 0000000000000000 100 0 0 10 0\n", port, state, inode))
 }
 
-var everything = Needs{Server: true, Node: true, NodeName: "shop-17", DataDir: "/var/lib/skerry", Backend: "vxlan", Policies: true}
+var everything = Needs{Server: true, Etcd: true, Node: true, NodeName: "shop-17", DataDir: "/var/lib/skerry", Backend: "vxlan", Policies: true}
 
 // wrong are all findings that are not ok.
 func (m *machine) wrong(needs Needs) (lines []string) {
@@ -166,7 +167,10 @@ func TestWhatIsWrongIsTheOnlyThingThatIs(t *testing.T) {
 			m.listen("tcp6", "0A", "4711", 6443)
 			m.process(7, "nginx", "1", "4711")
 		},
-		"missing  port 8472/udp: somebody has it": func(m *machine) { m.listen("udp", "07", "0", 8472) },
+		"missing  port 2380/tcp: somebody has it, and it is for etcd":        func(m *machine) { m.listen("tcp", "0A", "4711", 2380) },
+		"missing  port 6444/tcp: somebody has it, and it is for the way to":  func(m *machine) { m.listen("tcp", "0A", "4711", 6444) },
+		"missing  port 10010/tcp: somebody has it, and it is for containerd": func(m *machine) { m.listen("tcp", "0A", "4711", 10010) },
+		"missing  port 8472/udp: somebody has it":                            func(m *machine) { m.listen("udp", "07", "0", 8472) },
 		"missing  kernel vxlan: the kernel was built without CONFIG_VXLAN": func(m *machine) {
 			m.without("vxlan", "VXLAN")
 		},
@@ -255,6 +259,7 @@ func TestOnlyWhatIsNeededIsLookedAt(t *testing.T) {
 	m.without("wireguard", "WIREGUARD")
 	m.without("nft_queue", "NFT_QUEUE")
 	m.listen("tcp", "0A", "4711", 6443)
+	m.listen("tcp", "0A", "4712", 2380)
 	m.put("proc/meminfo", "MemTotal: 524288 kB\n")
 	agent := everything
 	agent.Server, agent.Policies = false, false
@@ -282,10 +287,16 @@ func TestPortsOfItsOwnAreNoObstacle(t *testing.T) {
 	m.process(7, "skerry", "4711")
 	m.listen("udp", "07", "0", 8472) // the kernel's, for the interface
 	m.put("sys/class/net/flannel.1/mtu", "1450")
+	m.listen("udp", "07", "0", 51820)
+	m.put("sys/class/net/flannel-wg/mtu", "1420")
 	// A connection from that port is no listener.
 	m.listen("tcp6", "01", "4712", 6443)
-	if lines := m.wrong(everything); len(lines) > 0 {
-		t.Error(strings.Join(lines, "\n"))
+	wireGuard := everything
+	wireGuard.Backend = "wireguard-native"
+	for _, needs := range []Needs{everything, wireGuard} {
+		if lines := m.wrong(needs); len(lines) > 0 {
+			t.Errorf("%s: %s", needs.Backend, strings.Join(lines, "\n"))
+		}
 	}
 }
 

@@ -7,26 +7,37 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/skerry-os/skerry/cluster/config"
 )
 
 // port is one that the cluster listens on.
 type port struct {
 	number int
-	udp    bool
 	what   string
 	needed func(Needs) bool
+	udp    bool
+	link   string // the interface for which the kernel itself has the port
 }
 
 func ofServer(n Needs) bool { return n.Server }
 func ofNode(n Needs) bool   { return n.Node }
 
+func between(backend string) func(Needs) bool {
+	return func(n Needs) bool { return n.Node && n.Backend == backend }
+}
+
 var ports = []port{
-	{6443, false, "API server", ofServer},
-	{10250, false, "kubelet", ofNode},
-	{10248, false, "health of the kubelet", ofNode},
-	{10249, false, "metrics of kube-proxy", ofNode},
-	{10256, false, "health of kube-proxy", ofNode},
-	{8472, true, "VXLAN between nodes", func(n Needs) bool { return n.Node && n.Backend == "vxlan" }},
+	{number: config.Port, what: "API server", needed: ofServer},
+	{number: config.PeerPort, what: "etcd of other servers", needed: func(n Needs) bool { return n.Server && n.Etcd }},
+	{number: config.BalancerPort, what: "the way to the servers", needed: ofNode},
+	{number: config.StreamPort, what: "containerd", needed: ofNode},
+	{number: 10250, what: "kubelet", needed: ofNode},
+	{number: 10248, what: "health of the kubelet", needed: ofNode},
+	{number: 10249, what: "metrics of kube-proxy", needed: ofNode},
+	{number: 10256, what: "health of kube-proxy", needed: ofNode},
+	{number: 8472, what: "VXLAN between nodes", needed: between("vxlan"), udp: true, link: "flannel.1"},
+	{number: 51820, what: "WireGuard between nodes", needed: between("wireguard-native"), udp: true, link: "flannel-wg"},
 }
 
 // own is the name of the program's processes. A part of an earlier run may be
@@ -50,8 +61,8 @@ func (h *Host) ports(needs Needs) []Finding {
 			switch {
 			case owner == own:
 				f.Text = "skerry has it"
-			case owner == "" && p.udp && h.exists("sys/class/net/flannel.1"):
-				f.Text = "interface flannel.1 has it"
+			case owner == "" && p.link != "" && h.exists("sys/class/net/"+p.link):
+				f.Text = "interface " + p.link + " has it"
 			default:
 				if owner == "" {
 					owner = "somebody"

@@ -29,8 +29,6 @@ const (
 	// snapshotAfter is when a server has taken its first snapshot; then it takes
 	// two a day.
 	snapshotAfter, snapshotsADay = 12 * time.Minute, 2
-	// guestsHost is this machine as QEMU's guests see it.
-	guestsHost = "10.0.2.2"
 )
 
 // Processes of `skerry server` and `skerry agent` on a node. The first is a
@@ -100,7 +98,7 @@ func measureIdle(ctx context.Context, s *session) error {
 	}
 	s.logf("idle, agent")
 	err = s.serveAgents(ctx, program, func(token string) error {
-		m.agentRole.config = fmt.Sprintf("  role: agent\n  join: https://%s:6443\n  token: %s", guestsHost, token)
+		m.agentRole.config = fmt.Sprintf("  role: agent\n  join: https://%s:6443\n  token: %s", machine.HostAddress, token)
 		m.agent, err = s.watchNode(ctx, b, m.agentRole)
 		return err
 	})
@@ -209,10 +207,10 @@ func (s *session) serveAgents(ctx context.Context, skerry string, use func(token
 	if err := os.WriteFile(settings, nil, 0o600); err != nil { // not the machine's own
 		return err
 	}
-	n := sharedNetwork(guestsHost)
+	n := sharedNetwork(machine.HostAddress)
 	defer n.close()
 	server, err := supervise(n, dir, []program{{path: skerry, args: []string{
-		"server", "--config", settings, "--disable-agent", "--node-ip", guestsHost,
+		"server", "--config", settings, "--disable-agent", "--node-ip", machine.HostAddress,
 		"--data-dir", data, "--run-dir", filepath.Join(dir, "run"), "--write-kubeconfig", kubeconfig,
 	}}})
 	if err != nil {

@@ -34,6 +34,10 @@ const (
 	pressAgain = 3 * time.Second
 )
 
+// HostAddress is this machine as guests in a network of QEMU's own see it: what
+// they send there comes from 127.0.0.1. The other way there is none.
+const HostAddress = "10.0.2.2"
+
 // Machine is a virtual machine that runs, or ran.
 type Machine struct {
 	*Console

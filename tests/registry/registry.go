@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,8 @@ import (
 type Registry struct {
 	// Host is its address and port.
 	Host string
+	// Gone has it answer nobody, as one that cannot be reached.
+	Gone atomic.Bool
 
 	username, password string
 	manifests          map[string][]byte // by repository and tag or digest, as in agnhost:v1
@@ -73,6 +76,9 @@ func (r *Registry) AddFiles(t testing.TB, repository, tag, architecture string, 
 
 // ServeHTTP answers one request of the pull API.
 func (r *Registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	if r.Gone.Load() {
+		panic(http.ErrAbortHandler) // the connection is closed
+	}
 	username, password, _ := request.BasicAuth()
 	if username != r.username || password != r.password {
 		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)

@@ -1,0 +1,154 @@
+//go:build system
+
+package tests
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// watchman is a Pod in the network of its node, who sees what listens there.
+func watchman(node string) (pod, manifest string) {
+	pod = "watchman-" + node
+	return pod, fmt.Sprintf(`apiVersion: v1
+kind: Pod
+metadata: {name: %s}
+spec:
+  nodeName: %s
+  hostNetwork: true
+  containers:
+  - {name: watchman, image: "images.example/agnhost:v1", args: [pause]}
+`, pod, node)
+}
+
+// listensAsDocumented compares what listens on a node with the table of ports in
+// docs/cluster.md: the rows of who, which are those of every node and more.
+func (o *operator) listensAsDocumented(node string, who ...string) {
+	o.t.Helper()
+	pod, manifest := watchman(node)
+	o.apply(manifest)
+	o.running(pod)
+	var listening []string
+	for _, file := range []string{"tcp", "tcp6", "udp", "udp6"} {
+		table := o.kubectlMust("exec", pod, "--", "/agnhost", "mounttest", "--file_content=/proc/net/"+file)
+		sockets, err := listeners(strings.TrimSuffix(file, "6"), table)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		listening = append(listening, sockets...)
+	}
+	named := portsInDocs(o.t, append(who, "every node")...)
+	for _, port := range listening {
+		if !slices.Contains(named, port) {
+			o.t.Errorf("%s: docs/cluster.md does not name %s", node, port)
+		}
+	}
+	for _, port := range named {
+		if !slices.Contains(listening, port) {
+			o.t.Errorf("%s: nothing listens on %s, which docs/cluster.md names", node, port)
+		}
+	}
+}
+
+// A line of /proc/net/tcp and the like: number, own address, the other's, state.
+// See proc_net_tcp in the kernel's documentation.
+var socketLine = regexp.MustCompile(`^\s*\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} ([0-9A-F]{2}) `)
+
+// listeners are the ports of the sockets in a table of the kernel's that wait for
+// anybody, written as in the docs: "6443 TCP", "127.0.0.1:6444 TCP".
+func listeners(protocol, table string) (ports []string, err error) {
+	// TCP_LISTEN; a socket of UDP that is not connected is TCP_CLOSE.
+	waits := map[string]string{"tcp": "0A", "udp": "07"}[protocol]
+	for line := range strings.Lines(table) {
+		fields := socketLine.FindStringSubmatch(line)
+		if fields == nil || fields[3] != waits {
+			continue
+		}
+		ip, err := kernelAddress(fields[1])
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", line, err)
+		}
+		number, err := hex.DecodeString(fields[2])
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", line, err)
+		}
+		port := fmt.Sprintf("%d %s", binary.BigEndian.Uint16(number), strings.ToUpper(protocol))
+		if ip.IsLoopback() {
+			port = ip.String() + ":" + port
+		}
+		ports = append(ports, port)
+	}
+	return ports, nil
+}
+
+// kernelAddress is an address as the kernel prints it: words of four bytes, each
+// in the order of a little-endian machine.
+func kernelAddress(text string) (ip netip.Addr, err error) {
+	address, err := hex.DecodeString(text)
+	if err != nil {
+		return ip, err
+	}
+	for word := range slices.Chunk(address, 4) {
+		slices.Reverse(word)
+	}
+	ip, ok := netip.AddrFromSlice(address)
+	if !ok {
+		return ip, fmt.Errorf("%d bytes are no address", len(address))
+	}
+	return ip.Unmap(), nil
+}
+
+func TestListenersOfATableOfTheKernel(t *testing.T) {
+	const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:192C 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4107 1 0 100 0 0 10 0
+   1: 0F02000A:A2F2 0202000A:192B 01 00000000:00000000 02:000002D1 00000000     0        0 4153 2 0 20 4 30 10 -1
+   2: 00000000000000000000000000000000:192B 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4154 1 0 100 0 0 10 0
+   3: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4155 1 0 100 0 0 10 0
+`
+	got, err := listeners("tcp", table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"127.0.0.1:6444 TCP", "6443 TCP", "::1:80 TCP"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+var portsRow = regexp.MustCompile(`(?m)^\| (?:(127\.0\.0\.1): ?)?([0-9, ]+?)(?: (TCP|UDP))? \| ([a-z ]+) \|`)
+
+// portsInDocs are the rows of who in the table of docs/cluster.md.
+func portsInDocs(t *testing.T, who ...string) (ports []string) {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join("..", "docs", "cluster.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range portsRow.FindAllStringSubmatch(string(page), -1) {
+		address, numbers, protocol, whose := row[1], row[2], row[3], row[4]
+		if !slices.Contains(who, whose) {
+			continue
+		}
+		if protocol == "" {
+			protocol = "TCP"
+		}
+		for number := range strings.SplitSeq(numbers, ", ") {
+			port := number + " " + protocol
+			if address != "" {
+				port = address + ":" + port
+			}
+			ports = append(ports, port)
+		}
+	}
+	if len(ports) == 0 {
+		t.Fatalf("docs/cluster.md has no ports of %q", who)
+	}
+	return ports
+}
