@@ -84,6 +84,7 @@ func TestFlagsPassTheCISBenchmark(t *testing.T) {
 		{"1.2.25", server, "client-ca-file", given},
 		{"1.2.27", server, "encryption-provider-config", given},
 		{"1.2.29", server, "tls-cipher-suites", given},
+		{"1.2.30", server, "service-account-extend-token-expiration", is("false")},
 		{"1.3.2", controllers, "profiling", is("false")},
 		{"1.3.3", controllers, "use-service-account-credentials", is("true")},
 		{"1.3.4", controllers, "service-account-private-key-file", given},

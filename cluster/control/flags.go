@@ -34,6 +34,9 @@ func (c *Control) apiServerFlags(datastore kube.Flags) kube.Flags {
 		"api-audiences":                    issuer,
 		"service-account-key-file":         c.tls(serviceAccountKey),
 		"service-account-signing-key-file": c.tls(serviceAccountKey),
+		// Tokens in Pods live for an hour, and clients read the new one from the
+		// file; else the API server has them live for a year.
+		"service-account-extend-token-expiration": "false",
 
 		"kubelet-certificate-authority":   c.tls("server-ca.crt"),
 		"kubelet-client-certificate":      c.cred("kubelet-client.crt"),

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -8,9 +9,9 @@ import (
 	"github.com/skerry-os/skerry/cluster/join"
 )
 
-// The numbers are those of the CIS Kubernetes Benchmark v1.11, section 4.2;
+// The numbers are those of the CIS Kubernetes Benchmark v1.11, sections 4.2 and 4.3;
 // docs/security.md lists them with the rest.
-func TestKubeletPassesTheCISBenchmark(t *testing.T) {
+func TestANodePassesTheCISBenchmark(t *testing.T) {
 	n := &Node{Config: config.Defaults(config.Agent)}
 	settings, flags := n.kubeletConfig(&join.Response{}), n.kubeletFlags()
 	section := func(names ...string) map[string]any {
@@ -22,6 +23,10 @@ func TestKubeletPassesTheCISBenchmark(t *testing.T) {
 	}
 	_, fromFlags := flags["tls-cipher-suites"]
 	suites, _ := settings["tlsCipherSuites"].([]string)
+	proxyMetrics, err := netip.ParseAddrPort(n.proxyFlags(&join.Response{})["metrics-bind-address"])
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, check := range []struct {
 		number string
 		holds  bool
@@ -36,6 +41,7 @@ func TestKubeletPassesTheCISBenchmark(t *testing.T) {
 		{"4.2.12", !fromFlags && len(suites) > 0 && !slices.Contains(suites, "TLS_RSA_WITH_AES_128_CBC_SHA")},
 		{"4.2.13", settings["podPidsLimit"] == mostProcesses},
 		{"4.2.14", settings["seccompDefault"] == true},
+		{"4.3.1", proxyMetrics.Addr().IsLoopback()},
 		{"protect-kernel-defaults", settings["protectKernelDefaults"] == true},
 	} {
 		if !check.holds {
