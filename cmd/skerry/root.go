@@ -28,7 +28,7 @@ func run(ctx context.Context, args []string) error {
   skerry server                                  run it here and now
   skerry token                                   what others join with
   skerry agent --server URL --token-file FILE    another machine: a node`,
-		Version:       kube.Version(),
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -44,6 +44,16 @@ func run(ctx context.Context, args []string) error {
 		partCommand(cluster.NodePart, runNode), partCommand(cluster.ContainerdPart, container.Run))
 	root.SetArgs(args)
 	return root.ExecuteContext(ctx)
+}
+
+// version names the release that this program is part of, if it is of one, and
+// Kubernetes'.
+func version() string {
+	own, err := ownVersion()
+	if err != nil {
+		own = "of no release"
+	}
+	return fmt.Sprintf("%s (Kubernetes %s)", own, kube.Version())
 }
 
 // withoutTime leaves the time of a line to whoever keeps the lines.

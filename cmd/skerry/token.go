@@ -45,8 +45,8 @@ Whoever has a token for servers can get all keys of the cluster.`,
 			return nil
 		},
 	}
+	roleFlag(cmd, &role)
 	flags := cmd.PersistentFlags()
-	flags.StringVar(&role, "role", role, "what the machine may be: agent or server")
 	flags.StringVar(&c.DataDir, "data-dir", c.DataDir, "where the server keeps its state")
 	flags.StringVar(&c.RunDir, "run-dir", c.RunDir, "where the server keeps what a boot must not keep")
 	flags.StringVar(&kubeconfigFile, "kubeconfig", "", "of whom may do all (default: the server's own, or KUBECONFIG)")
@@ -58,6 +58,10 @@ Whoever has a token for servers can get all keys of the cluster.`,
 	}
 	cmd.AddCommand(tokenCreateCommand(tokens, &role), tokenListCommand(tokens), tokenRevokeCommand(tokens), tokenRotateCommand(tokens, &role))
 	return cmd
+}
+
+func roleFlag(cmd *cobra.Command, role *string) {
+	cmd.Flags().StringVar(role, "role", *role, "what the machine may be: agent or server")
 }
 
 func checkRole(role string) error {
@@ -127,6 +131,7 @@ func tokenCreateCommand(tokens func() (join.Tokens, error), role *string) *cobra
 			return nil
 		},
 	}
+	roleFlag(cmd, role)
 	cmd.Flags().DurationVar(&ttl, "ttl", 24*time.Hour, "how long machines can join with it; 0 for ever")
 	cmd.Flags().StringVar(&description, "description", "", "what it is for")
 	return cmd
@@ -215,7 +220,7 @@ func tokenRevokeCommand(tokens func() (join.Tokens, error)) *cobra.Command {
 }
 
 func tokenRotateCommand(tokens func() (join.Tokens, error), role *string) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "rotate", Args: cobra.NoArgs,
 		Short: "Replace the token that `skerry token` prints; the old one is refused from now on",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -231,4 +236,6 @@ func tokenRotateCommand(tokens func() (join.Tokens, error), role *string) *cobra
 			return nil
 		},
 	}
+	roleFlag(cmd, role)
+	return cmd
 }
