@@ -18,7 +18,7 @@ export GOFLAGS := -trimpath
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-deps: ## install the host packages (the only step that needs root)
+deps: ## install the host packages (the only step of a build that needs root)
 	@./scripts/deps
 
 build: ## compile the host programs into bin/
@@ -33,7 +33,7 @@ test-unit: ## run the unit tests
 	$(GO) test $(PACKAGES)
 
 # One package after the other: a control plane listens on a port of its own.
-test-cluster: build ## run the tests that start a control plane
+test-cluster: build ## run the tests that start a control plane (needs root: several servers are in networks of their own)
 	SKERRY=$(CURDIR)/bin/skerry $(GO) test -tags cluster -p 1 -timeout 40m -run AgainstAnAPIServer ./cluster/addons ./cluster/control ./cluster/localstorage ./cluster/node ./cluster/servicelb
 
 test-system: build test-rootful ## build images and boot them under QEMU
