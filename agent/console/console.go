@@ -108,17 +108,15 @@ func (c *Console) Run(ctx context.Context) {
 	}
 }
 
-// Refresh announces new problems, says on a boot what the main service is doing,
-// and has screens redrawn. Run calls it when the
-// status changes; the owner of the log calls it when there are new lines.
+// Refresh announces new problems, says what the main service is doing, and has
+// screens redrawn. Run calls it when the status changes; the owner of the log
+// calls it when there are new lines.
 func (c *Console) Refresh() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.status.Snapshot()
 	c.announce(now)
-	if !c.up {
-		c.quote(now)
-	}
+	c.quote(now)
 	c.redraw()
 }
 

@@ -95,6 +95,7 @@ func newBench(t *testing.T, specs ...Spec) *bench {
 		t.Fatal(err)
 	}
 	b.Supervisor = s
+	s.lastWords = 0 // time passes where tests say so
 	s.start = func(spec Spec) (run, error) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -440,8 +441,14 @@ func TestAFailureComesWithWhatTheServiceSaidLast(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := newBench(t, Spec{Name: "db", Restart: OnFailure, Notify: true})
 		b.begins()
-		b.says("db", "STATUS=port 6443 is taken")
-		b.run("db").end(errors.New("exit status 1"))
+		b.lastWords = time.Second
+		b.says("db", "STATUS=starting")
+		// The exit is seen first: what was said is on its way.
+		db := b.run("db")
+		db.end(errors.New("exit status 1"))
+		synctest.Wait()
+		b.byName["db"].messages <- message{db.pid, parseNotification([]byte("STATUS=port 6443 is taken\nSTOPPING=1"))}
+		time.Sleep(b.lastWords)
 		st := b.expect("db", BackingOff)
 		if want := "exit status 1, after it said: port 6443 is taken"; st.LastError != want || st.Text != "" {
 			t.Errorf("got %q and %q, want %q", st.LastError, st.Text, want)

@@ -253,18 +253,42 @@ func (v *supervision) overdue(ctx context.Context) (gaveUp bool) {
 	return false
 }
 
-// ended clears up after the main process has ended and judges the run.
-func (v *supervision) ended(ctx context.Context) outcome {
-	// What was said last may wait in the queue behind the exit.
-	for range len(v.messages) {
-		m := <-v.messages
-		if m.pid == v.run.PID() {
-			if m.ready && v.readySince.IsZero() {
-				v.readySince = time.Now()
-			}
-			v.remember(m.notification)
+// hearLastWords takes what was said last, which may be behind the exit: in the
+// queue, or on its way there. Of a service that was to stop nobody waits for it.
+func (v *supervision) hearLastWords(ctx context.Context) {
+	var wait time.Duration
+	if v.spec.Notify && ctx.Err() == nil {
+		wait = v.sup.lastWords
+	}
+	take := func(m message) {
+		if m.pid != v.run.PID() {
+			return
+		}
+		if m.ready && v.readySince.IsZero() {
+			v.readySince = time.Now()
+		}
+		if m.hasStatus {
+			v.sup.update(v.runner, func(st *Status) { st.Text = m.status })
+		}
+		v.remember(m.notification)
+	}
+	timeout := time.After(wait)
+	for waiting := true; waiting; {
+		select {
+		case m := <-v.messages:
+			take(m)
+		case <-timeout:
+			waiting = false
 		}
 	}
+	for range len(v.messages) {
+		take(<-v.messages)
+	}
+}
+
+// ended clears up after the main process has ended and judges the run.
+func (v *supervision) ended(ctx context.Context) outcome {
+	v.hearLastWords(ctx)
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
 	defer cancel()
 	if err := v.run.Release(release); err != nil {

@@ -93,7 +93,8 @@ func (o *outcome) record(st *Status) {
 	st.LastError, st.LastOutput = "", nil
 	if o.err != nil {
 		st.LastError, st.LastOutput = o.err.Error(), o.output
-		// What a service said of itself before it ended often says why it did.
+		// What a service said of itself before it ended often says why it did. While
+		// it waits, the text is ours.
 		if st.Text != "" && st.State != Waiting {
 			st.LastError += ", after it said: " + st.Text
 		}

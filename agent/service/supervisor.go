@@ -43,6 +43,8 @@ type Supervisor struct {
 	dir      string
 	onChange func(Status)
 	start    func(Spec) (run, error)
+	// lastWords is how long a notification may take from the kernel to the queue.
+	lastWords time.Duration
 
 	runners []*runner // in the order of their specs
 	byName  map[string]*runner
@@ -60,6 +62,7 @@ func New(specs []Spec, o Options) (*Supervisor, error) {
 	s := &Supervisor{
 		log: o.Log, ring: o.Ring, starter: o.Starter, cgroups: o.Cgroups, dir: o.NotifyDir, onChange: o.OnChange,
 		byName: map[string]*runner{}, killNow: make(chan struct{}), changed: make(chan struct{}),
+		lastWords: 50 * time.Millisecond,
 	}
 	if s.starter == nil {
 		s.starter = PlainStarter{}

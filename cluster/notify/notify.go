@@ -62,12 +62,28 @@ func (s *Supervisor) Ready(text string) {
 	s.send(status(text) + "\n" + daemon.SdNotifyReady)
 }
 
+// longestStatus is far below what supervisors take in one datagram, 4096 bytes.
+const longestStatus = 1024
+
 // status is a line of the protocol: what follows in others would be variables of
 // their own.
-func status(text string) string { return "STATUS=" + strings.Join(strings.Fields(text), " ") }
+func status(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > longestStatus {
+		text = strings.ToValidUTF8(text[:longestStatus], "") + "…"
+	}
+	return "STATUS=" + text
+}
 
-// Stopping says that the program ends.
-func (s *Supervisor) Stopping() { s.send(daemon.SdNotifyStopping) }
+// Stopping says that the program ends, and why if it failed: whoever started it
+// at a terminal is told by the program.
+func (s *Supervisor) Stopping(failure error) {
+	state := daemon.SdNotifyStopping
+	if failure != nil {
+		state = status(failure.Error()) + "\n" + state
+	}
+	s.send(state)
+}
 
 // Watchdog says that the program is alive, until ctx ends.
 func (s *Supervisor) Watchdog(ctx context.Context) error {

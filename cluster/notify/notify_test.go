@@ -2,9 +2,11 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -46,13 +48,17 @@ func TestTheSupervisorHearsStatusAndReadiness(t *testing.T) {
 	if got := receive(t, socket); got != "STATUS=cluster server Ready\nREADY=1" {
 		t.Errorf("got %q", got)
 	}
-	s.Status("this cannot be:\nmissing  port 6443/tcp\nREADY=1")
-	if got := receive(t, socket); got != "STATUS=this cannot be: missing port 6443/tcp READY=1" {
-		t.Errorf("got %q", got)
-	}
-	s.Stopping()
+	s.Stopping(nil)
 	if got := receive(t, socket); got != "STOPPING=1" {
 		t.Errorf("got %q", got)
+	}
+	s.Stopping(errors.New("this cannot be:\nmissing  port 6443/tcp\nREADY=1"))
+	if got := receive(t, socket); got != "STATUS=this cannot be: missing port 6443/tcp READY=1\nSTOPPING=1" {
+		t.Errorf("got %q", got)
+	}
+	s.Status(strings.Repeat("é", 3000))
+	if got := receive(t, socket); len(got) > 1100 || !strings.HasSuffix(got, "é…") {
+		t.Errorf("got %d bytes, ending in %q", len(got), got[len(got)-8:])
 	}
 }
 
@@ -87,5 +93,5 @@ func TestWithoutASupervisorNothingHappens(t *testing.T) {
 	t.Setenv(socketVariable, "")
 	s := FromEnvironment()
 	s.Ready("cluster server Ready")
-	s.Stopping()
+	s.Stopping(nil)
 }

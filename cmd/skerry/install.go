@@ -128,6 +128,8 @@ func placeOf(cmd *cobra.Command, root string) (place.Place, error) {
 	return place.At(root)
 }
 
+var errNoDownload = errors.New("did not come out of a download")
+
 // ownVersion is the version of the distribution that this program is part of.
 func ownVersion() (string, error) {
 	program, err := os.Executable()
@@ -136,7 +138,7 @@ func ownVersion() (string, error) {
 	}
 	manifest, err := distribution.ReadManifest(filepath.Dir(program))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s did not come out of a download, which has all that it needs beside it: run the file that was downloaded, as in `./skerry-1.2.0-linux-amd64 install server`", program)
+		return "", fmt.Errorf("%s %w, which has all that it needs beside it: run the file that was downloaded, as in `./skerry-1.2.0-linux-amd64 install server`", program, errNoDownload)
 	}
 	if err != nil {
 		return "", err

@@ -33,7 +33,7 @@ func main() {
 		args = append([]string{"kubectl"}, args...)
 	}
 	if err := run(ctx, args); err != nil {
-		if errors.Is(err, context.Canceled) {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			os.Exit(130)
 		}
 		fmt.Fprintln(os.Stderr, "skerry:", err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -46,12 +47,15 @@ func run(ctx context.Context, args []string) error {
 	return root.ExecuteContext(ctx)
 }
 
-// version names the release that this program is part of, if it is of one, and
-// Kubernetes'.
+// version names the release that this program was downloaded with, if it was,
+// and Kubernetes'.
 func version() string {
 	own, err := ownVersion()
-	if err != nil {
-		own = "of no release"
+	switch {
+	case errors.Is(err, errNoDownload):
+		return "Kubernetes " + kube.Version()
+	case err != nil:
+		own = err.Error()
 	}
 	return fmt.Sprintf("%s (Kubernetes %s)", own, kube.Version())
 }

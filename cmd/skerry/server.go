@@ -54,6 +54,7 @@ func runCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			role, err := config.ReadRole(file)
 			if err != nil {
+				notify.FromEnvironment().Stopping(err)
 				return err
 			}
 			chosen := serverCommand()
@@ -81,14 +82,11 @@ func runCluster(cmd *cobra.Command, c *config.Config) {
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		supervisor := notify.FromEnvironment()
-		defer supervisor.Stopping()
 		err := settle(cmd)
 		if err == nil {
 			err = cluster.Run(cmd.Context(), c, supervisor)
 		}
-		if err != nil {
-			supervisor.Status(err.Error())
-		}
+		supervisor.Stopping(err)
 		return err
 	}
 }
