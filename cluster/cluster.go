@@ -91,6 +91,10 @@ func run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) e
 	} else {
 		credentials = node.NodeKubeconfig(c)
 		first := &node.Node{Config: c, Progress: supervisor.Status}
+		// Before anything learns of the other one.
+		if _, err := first.LeaveOtherCluster(ctx); err != nil {
+			return err
+		}
 		group.Go(func() error { return first.Run(ctx) })
 	}
 	group.Go(func() error {

@@ -43,8 +43,9 @@ type Balancer struct {
 	// Check asks a server whether it is ready.
 	Check func(ctx context.Context, server string) error
 
-	mu      sync.Mutex
-	servers []*server // in the order in which they are asked
+	mu        sync.Mutex
+	servers   []*server // in the order in which they are asked
+	unreached error     // of the last connection; nil if a server took it
 }
 
 // server is one that connections lead to.
@@ -140,6 +141,7 @@ func (b *Balancer) lead(ctx context.Context, program net.Conn) {
 			b.failed(s, mostFailures)
 			continue
 		}
+		b.reached(nil)
 		if !b.keep(ctx, s, connection) {
 			return
 		}
@@ -148,8 +150,23 @@ func (b *Balancer) lead(ctx context.Context, program net.Conn) {
 		return
 	}
 	if ctx.Err() == nil {
-		slog.Warn("no server takes a connection", "error", errors.Join(errs...))
+		err := errors.Join(errs...)
+		b.reached(err)
+		slog.Warn("no server takes a connection", "error", err)
 	}
+}
+
+func (b *Balancer) reached(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unreached = err
+}
+
+// Unreached is why no server took the last connection; nil if one did.
+func (b *Balancer) Unreached() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.unreached
 }
 
 // candidates are the servers in the order in which they are asked now.

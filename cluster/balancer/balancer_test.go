@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,9 +117,15 @@ func TestADeadServerIsNotNoticed(t *testing.T) {
 	if _, name := ask(t, at); name != "" {
 		t.Errorf("connected with %q, and all are dead", name)
 	}
+	if err := lb.Unreached(); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("why no server was reached: %v", err)
+	}
 	newBackend(t, "A", a.address())
 	if _, name := ask(t, at); name != "A" {
 		t.Errorf("a server that came back when all were gone: connected with %q", name)
+	}
+	if err := lb.Unreached(); err != nil {
+		t.Errorf("a server was reached: %v", err)
 	}
 }
 

@@ -121,6 +121,8 @@ func (n Network) writeCNI(podCIDR string, mtu int) error {
 			{
 				"type": "bridge", "bridge": bridge, "mtu": mtu,
 				"isGateway": true, "isDefaultGateway": true, "hairpinMode": true, "ipMasq": false,
+				// A Node that is new again may get another part, and the bridge is still there.
+				"forceAddress": true,
 				"ipam": map[string]any{
 					"type": "host-local", "dataDir": filepath.Join(n.StateDir, "addresses"),
 					"ranges": [][]map[string]string{{{"subnet": podCIDR}}},

@@ -36,8 +36,8 @@ func TestANodeKnowsAllServersAgainstAnAPIServer(t *testing.T) {
 	n := &Node{Config: c, Progress: func(string) {}}
 	// It was in another cluster, whose servers are gone.
 	wasMember(t, n)
-	if err := n.leaveOtherCluster(); err != nil {
-		t.Fatal(err)
+	if left, err := n.LeaveOtherCluster(t.Context()); err != nil || !left {
+		t.Fatalf("left %v: %v", left, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	group, ctx := process.NewGroup(ctx)

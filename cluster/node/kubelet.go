@@ -87,13 +87,12 @@ func (n *Node) writeKubeletConfig(m *join.Response) error {
 // them too: who sets a time under authentication keeps the rest of it.
 func merge(into, from map[string]any) {
 	for key, value := range from {
-		old, is := into[key].(map[string]any)
-		fields, are := value.(map[string]any)
-		if is && are {
+		old, ok := into[key].(map[string]any)
+		if fields, both := value.(map[string]any); ok && both {
 			merge(old, fields)
-		} else {
-			into[key] = value
+			continue
 		}
+		into[key] = value
 	}
 }
 

@@ -43,38 +43,53 @@ const (
 	ownPause = 400 * time.Millisecond
 )
 
-// leaveOtherCluster forgets the cluster that the node was in if its token is of
-// another one, to which a person has moved it. Its key stays, and so do volumes.
-func (n *Node) leaveOtherCluster() error {
+// LeaveOtherCluster has the node forget the cluster that it was in if its token is
+// of another one, to which a person has moved it, and the server that the person
+// named proves to be of that one. Until then the node stays where it is: the token
+// may be wrong. Its key stays, and so do volumes.
+func (n *Node) LeaveOtherCluster(ctx context.Context) (left bool, err error) {
 	if n.Role != config.Agent {
-		return nil
+		return false, nil
 	}
 	given, err := n.token()
 	if err != nil {
-		return nil // joining tells
+		return false, nil // joining tells, if it needs one
 	}
 	token, err := jointoken.Parse(given)
 	if err != nil {
-		return nil // joining tells, if it needs one
+		return false, nil // likewise
 	}
 	kept, err := os.ReadFile(n.serverCAFile())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	if ca, err := pki.ParseCertificates(kept); err == nil && pki.Digest(ca[0]) == token.CA {
-		return nil
+	own, damaged := pki.ParseCertificates(kept)
+	if damaged == nil && pki.Digest(own[0]) == token.CA {
+		return false, nil
 	}
-	slog.Warn("the token is not of the cluster that this node was in: it leaves that one and joins the other")
-	for _, path := range []string{n.membershipFile(), n.serversFile(), n.serverCAFile()} {
+	ca, err := join.FetchCA(ctx, n.Server, token)
+	if err != nil {
+		slog.Warn("the token is not of the cluster that this node is in, and its server cannot be believed", "error", err)
+		return false, nil
+	}
+	if damaged != nil {
+		slog.Error("the CA that this node believes was damaged: it is learned again", "error", damaged)
+		return false, atomicfile.Write(n.serverCAFile(), ca, 0o644)
+	}
+	slog.Warn("the token is of another cluster than the one that this node was in: it leaves that one and joins the other")
+	for _, path := range []string{n.nodeKubeconfig(), n.proxyKubeconfig(), n.membershipFile(), n.serversFile()} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, atomicfile.Write(n.serverCAFile(), ca, 0o644)
 }
+
+// errMoved ends the process: its parts hold on to the cluster that it was in.
+var errMoved = errors.New("this node joins another cluster: it starts anew")
 
 // join asks the server for certificates until it has them. A node that was
 // restarted while its server is away goes on with those it has.
@@ -114,9 +129,12 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 		}
 		if pause >= lastPause/4 { // a server that starts at the same time takes a while
 			slog.Warn("joining the cluster", "servers", n.knownServers(), "error", err)
-			if now := fmt.Sprintf("joining the cluster of %s: %v", n.namedServer(), err); now != told {
-				n.Progress(now)
-				told = now
+			if why := n.whyNotJoined(err); why != told {
+				n.Progress(why)
+				told = why
+			}
+			if left, err := n.LeaveOtherCluster(ctx); err != nil || left {
+				return nil, errors.Join(err, errMoved)
 			}
 		}
 		select {
@@ -126,6 +144,22 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 		}
 		pause = min(pause*3/2, last)
 	}
+}
+
+// whyNotJoined says why the node is not in the cluster yet, in the same words for
+// the same reason: what was tried is its own way to the servers, from another port
+// each time.
+func (n *Node) whyNotJoined(err error) string {
+	if errors.Is(err, join.ErrRefused) {
+		return "joining the cluster: " + err.Error()
+	}
+	if unreached := n.balancer.Unreached(); unreached != nil {
+		return "joining the cluster, no server is reached: " + unreached.Error()
+	}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return "joining the cluster, no server answers as it should: " + err.Error()
 }
 
 func (n *Node) ask(ctx context.Context, key crypto.Signer) (*join.Response, error) {

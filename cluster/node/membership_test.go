@@ -1,30 +1,36 @@
 package node
 
 import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/skerry-os/skerry/cluster/balancer"
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/pki"
 	"github.com/skerry-os/skerry/jointoken"
 )
 
-// wasMember leaves what a node keeps of a cluster, and returns the digest of
-// that cluster's CA.
-func wasMember(t *testing.T, n *Node) string {
+// wasMember leaves what a node keeps of a cluster, and returns that cluster's CA.
+func wasMember(t *testing.T, n *Node) *pki.Authority {
 	t.Helper()
-	ca, err := pki.LoadOrMakeAuthority(t.TempDir(), "server-ca", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := newAuthority(t)
 	for path, contents := range map[string]string{
 		n.serverCAFile():   string(ca.PEM()),
 		n.serversFile():    `{"servers": ["192.0.2.1:6443"]}`,
 		n.membershipFile(): "{}",
+		n.nodeKubeconfig(): "{}",
 	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
@@ -33,32 +39,88 @@ func wasMember(t *testing.T, n *Node) string {
 			t.Fatal(err)
 		}
 	}
-	return ca.Digest()
+	return ca
+}
+
+func newAuthority(t *testing.T) *pki.Authority {
+	t.Helper()
+	ca, err := pki.LoadOrMakeAuthority(t.TempDir(), "server-ca", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
 }
 
 func TestATokenOfAnotherClusterMovesTheNode(t *testing.T) {
-	another := jointoken.New(strings.Repeat("0", 64), jointoken.Agent).String()
+	another := newAuthority(t)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(another.PEM()) }))
+	defer server.Close()
+	token := func(ca *pki.Authority) string { return jointoken.New(ca.Digest(), jointoken.Agent).String() }
+	type state struct{ left, ownCA, memory bool } // memory is of the servers and of what they said
+	stays := state{ownCA: true, memory: true}
 	for name, c := range map[string]struct {
-		role  config.Role
-		token func(own string) string
-		stays bool
+		change func(n *Node, own *pki.Authority)
+		want   state
 	}{
-		"of its own":  {config.Agent, func(own string) string { return jointoken.New(own, jointoken.Agent).String() }, true},
-		"none":        {config.Agent, func(string) string { return "" }, true},
-		"no token":    {config.Agent, func(string) string { return "K10" }, true},
-		"of another":  {config.Agent, func(string) string { return another }, false},
-		"of a server": {config.Server, func(string) string { return another }, true},
+		"its own token":           {func(n *Node, own *pki.Authority) { n.Token = token(own) }, stays},
+		"no token":                {func(n *Node, own *pki.Authority) {}, stays},
+		"something else":          {func(n *Node, own *pki.Authority) { n.Token = "K10" }, stays},
+		"a token file that is no": {func(n *Node, own *pki.Authority) { n.TokenFile = "/none" }, stays},
+		"a token of the server's": {func(n *Node, own *pki.Authority) { n.Token = token(another) }, state{left: true}},
+		"a token of a third":      {func(n *Node, own *pki.Authority) { n.Token = token(newAuthority(t)) }, stays},
+		"no server":               {func(n *Node, own *pki.Authority) { n.Token, n.Server = token(another), "https://127.0.0.1:1" }, stays},
+		"a server":                {func(n *Node, own *pki.Authority) { n.Token, n.Role = token(another), config.Server }, stays},
+		"a damaged CA": {func(n *Node, own *pki.Authority) {
+			n.Token = token(another)
+			os.WriteFile(n.serverCAFile(), []byte("damaged"), 0o600)
+		}, state{memory: true}},
 	} {
-		n := &Node{Config: &config.Config{Role: c.role, DataDir: t.TempDir(), RunDir: t.TempDir()}}
-		n.Token = c.token(wasMember(t, n))
-		if err := n.leaveOtherCluster(); err != nil {
+		n := &Node{Config: &config.Config{Role: config.Agent, Server: server.URL, DataDir: t.TempDir(), RunDir: t.TempDir()}}
+		own := wasMember(t, n)
+		c.change(n, own)
+		left, err := n.LeaveOtherCluster(t.Context())
+		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		for _, path := range []string{n.serverCAFile(), n.serversFile(), n.membershipFile()} {
-			if _, err := os.Stat(path); (err == nil) != c.stays {
-				t.Errorf("%s: %s: %v", name, filepath.Base(path), err)
+		ca, err := os.ReadFile(n.serverCAFile())
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		got := state{left: left, ownCA: bytes.Equal(ca, own.PEM()), memory: true}
+		if !got.ownCA && !bytes.Equal(ca, another.PEM()) {
+			t.Errorf("%s: the CA is %q", name, ca)
+		}
+		for _, path := range []string{n.serversFile(), n.membershipFile(), n.nodeKubeconfig()} {
+			if _, err := os.Stat(path); err != nil {
+				got.memory = false
 			}
 		}
+		if got != c.want {
+			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
+		}
+	}
+	fresh := &Node{Config: &config.Config{Role: config.Agent, Server: server.URL, Token: token(another), DataDir: t.TempDir(), RunDir: t.TempDir()}}
+	if left, err := fresh.LeaveOtherCluster(t.Context()); err != nil || left {
+		t.Errorf("a node that was in none: %v, %v", left, err)
+	}
+}
+
+func TestWhyANodeIsNotInTheClusterIsToldInTheSameWords(t *testing.T) {
+	n := &Node{Config: &config.Config{Role: config.Agent}, balancer: &balancer.Balancer{}}
+	closed := func(port int) error {
+		return &url.Error{Op: "Post", URL: "https://127.0.0.1:6444/", Err: &net.OpError{
+			Op: "read", Net: "tcp", Source: &net.TCPAddr{Port: port}, Err: os.NewSyscallError("read", unix.ECONNRESET),
+		}}
+	}
+	want := "joining the cluster, no server answers as it should: connection reset by peer"
+	for _, port := range []int{40001, 40002} {
+		if got := n.whyNotJoined(closed(port)); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	refused := fmt.Errorf("%w: the token is not valid in this cluster", join.ErrRefused)
+	if got := n.whyNotJoined(refused); !strings.HasSuffix(got, refused.Error()) {
+		t.Errorf("got %q", got)
 	}
 }
 

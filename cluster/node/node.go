@@ -43,9 +43,6 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := prepareKernel(ctx); err != nil {
 		return err
 	}
-	if err := n.leaveOtherCluster(); err != nil {
-		return err
-	}
 	group, ctx := process.NewGroup(ctx)
 	if err := n.runBalancer(ctx, group); err != nil {
 		return err
