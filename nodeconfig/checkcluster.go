@@ -47,8 +47,11 @@ func (d checks) cluster(c *Cluster) {
 	case server && join && c.Datastore == DatastoreSQLite:
 		d.Errorf(root.Key("datastore"), "sqlite is for a single server: a server that joins another needs etcd, as that one has")
 	}
-	if d.Has(root.Key("restoreDamaged")) && agent {
+	switch {
+	case d.Has(root.Key("restoreDamaged")) && agent:
 		d.Errorf(root.Key("restoreDamaged"), "an agent keeps no cluster state: remove the key, or make the role server")
+	case c.RestoreDamaged && (c.Datastore == DatastoreEtcd || join):
+		d.Errorf(root.Key("restoreDamaged"), "it is for a single server with sqlite: of several servers the others have the state")
 	}
 	if d.Has(root.Key("manifests")) && agent {
 		d.Errorf(root.Key("manifests"), "an agent applies no manifests: give them to a server")

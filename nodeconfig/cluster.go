@@ -15,7 +15,7 @@ type Cluster struct {
 	// Taints of the Node object, as in dedicated=camera:NoSchedule.
 	Taints []string `yaml:"taints" jsonschema:"pattern=^[^:]+:(NoSchedule|PreferNoSchedule|NoExecute)$"`
 	// Where a server keeps the cluster's state: sqlite, for a single server, or etcd. Default: sqlite, and etcd where it joins another.
-	Datastore string `yaml:"datastore" secret:"true" jsonschema:"pattern=^(sqlite|etcd)$"`
+	Datastore string `yaml:"datastore" jsonschema:"pattern=^(sqlite|etcd)$"`
 	// Whether a server whose SQLite database is found damaged at a start goes on with the latest snapshot; what was there is kept aside.
 	RestoreDamaged bool `yaml:"restoreDamaged"`
 	// Where container images come from besides their own registries.

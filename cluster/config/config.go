@@ -204,6 +204,9 @@ func (c *Config) completeServer() (errs []error) {
 	case c.Datastore == nodeconfig.DatastoreSQLite && several:
 		wrong("--datastore %s is for a single server: --cluster-init and --server need %s", c.Datastore, nodeconfig.DatastoreEtcd)
 	}
+	if c.RestoreDamaged && c.Several() {
+		wrong("--restore-damaged is for a single server: of several the others have the state")
+	}
 	if c.SnapshotInterval != 0 && c.SnapshotInterval < time.Minute {
 		wrong("--snapshot-interval %s: at least a minute, or 0 for none, belongs here", c.SnapshotInterval)
 	}

@@ -141,9 +141,10 @@ func (c *Control) Run(ctx context.Context) error {
 // somebody said so.
 func (c *Control) checkDatastore(ctx context.Context) error {
 	refused := snapshot.Check(ctx, c.ServerDir(), c.Server != "")
-	if refused == nil || !c.RestoreDamaged {
+	if refused == nil || !c.RestoreDamaged || c.Several() {
 		return refused
 	}
+	c.Progress("the datastore is damaged: restoring the latest snapshot")
 	from, aside, err := snapshot.Mend(ctx, c.ServerDir(), refused, time.Now())
 	if err != nil {
 		return err

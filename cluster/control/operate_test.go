@@ -142,6 +142,9 @@ func TestSnapshotsAgainstAnAPIServer(t *testing.T) {
 			}
 			s.Begin(t, "--restore-damaged")
 			s.WaitUntilReady(t)
+			if aside, err := filepath.Glob(filepath.Join(s.Dir, "server", "db.damaged-*", "state.db")); err != nil || len(aside) != 1 {
+				t.Errorf("what was damaged is not aside: %v, %v", aside, err)
+			}
 			if !exists(t, s.Client, "before") {
 				t.Error("the server does not have what the snapshot had")
 			}

@@ -111,6 +111,7 @@ func (c *Control) fetchKeys(ctx context.Context) error {
 // ends.
 func (c *Control) ask(ctx context.Context, once func(context.Context) error) error {
 	var refused error
+	var told string
 	restart.Until(ctx, firstJoinPause, lastJoinPause, func(ctx context.Context) error {
 		err := once(ctx)
 		if ctx.Err() == nil && errors.Is(err, join.ErrRefused) {
@@ -120,6 +121,10 @@ func (c *Control) ask(ctx context.Context, once func(context.Context) error) err
 		return err
 	}, func(err error, pause time.Duration) {
 		slog.Warn("joining the servers", "server", c.Server, "error", err, "again in", pause)
+		if why := fmt.Sprintf("joining the servers: %v", err); why != told {
+			c.Progress(why)
+			told = why
+		}
 	})
 	return refused
 }

@@ -48,11 +48,17 @@ func Check(ctx context.Context, serverDir string, joins bool) error {
 		"to begin an empty cluster move %s away", err, dataDir, latest.Time.Format(time.RFC3339), serverDir)
 }
 
+const (
+	damagedSuffix = ".damaged-"
+	// mostDamaged are kept aside: on a disk that fails again and again they would
+	// fill it.
+	mostDamaged = 2
+)
+
 // Mend restores the latest snapshot that is whole in the place of a SQLite
 // database that Check refused with this error, and returns what it restored and
-// where what was there is kept aside. The error is the one that was given where
-// nothing can be restored so: of several servers the others have the state. The
-// caller has the server's lock.
+// where what was there is kept aside. Where nothing can be restored the error is,
+// or has in it, the one that was given. The caller has the server's lock.
 func Mend(ctx context.Context, serverDir string, refused error, now time.Time) (from Snapshot, aside string, err error) {
 	if !errors.Is(refused, datastore.ErrDamaged) && !errors.Is(refused, ErrGone) {
 		return Snapshot{}, "", refused
@@ -61,17 +67,39 @@ func Mend(ctx context.Context, serverDir string, refused error, now time.Time) (
 	if err != nil {
 		return Snapshot{}, "", errors.Join(refused, err)
 	}
+	if err := forgetDamaged(serverDir, mostDamaged-1); err != nil {
+		return Snapshot{}, "", errors.Join(refused, err)
+	}
 	failed := refused
 	for _, s := range all {
 		if s.Datastore != nodeconfig.DatastoreSQLite {
 			continue
 		}
-		if aside, err = restore(ctx, s.Path, serverDir, now); err == nil {
+		aside, err := restore(ctx, s.Path, serverDir, damagedSuffix+now.UTC().Format(timeFormat))
+		if err == nil {
 			return s, aside, nil
 		}
 		failed = errors.Join(failed, err)
+		// An earlier one may be whole. A disk that is full is no reason to take it.
+		if !errors.Is(err, ErrNotWhole) && !errors.Is(err, datastore.ErrDamaged) {
+			break
+		}
 	}
 	return Snapshot{}, "", failed
+}
+
+// forgetDamaged removes what Mend put aside but for the latest.
+func forgetDamaged(serverDir string, keep int) error {
+	all, err := filepath.Glob(filepath.Join(serverDir, "*"+damagedSuffix+"*")) // sorted, and so by time
+	if err != nil {
+		return err
+	}
+	for _, dir := range all[:max(0, len(all)-keep)] {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func isEmpty(path string) bool {

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -119,8 +120,27 @@ func TestADamagedDatabaseIsMendedByTheLatestSnapshotThatIsWhole(t *testing.T) {
 		})
 	}
 	mended(noon, "two")
+	// Not the snapshot is what failed: that is no reason for an older state.
+	damage(database)
+	refused := Check(t.Context(), s.dir, false)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := Mend(ended, s.dir, refused, noon); !errors.Is(err, datastore.ErrDamaged) || !errors.Is(err, context.Canceled) {
+		t.Errorf("told to stop: %v", err)
+	}
 	damage(latest.Path)
-	mended(noon.Add(time.Minute), "one")
+	for minute := range 3 {
+		mended(noon.Add(time.Duration(minute+1)*time.Minute), "one")
+	}
+	if kept, err := filepath.Glob(filepath.Join(s.dir, "db"+damagedSuffix+"*")); err != nil || len(kept) != mostDamaged {
+		t.Errorf("aside are %v, %v", kept, err)
+	}
+	if err := os.RemoveAll(filepath.Dir(database)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Mend(t.Context(), s.dir, Check(t.Context(), s.dir, false), noon); err != nil {
+		t.Errorf("a database that is gone: %v", err)
+	}
 
 	if _, _, err := Mend(t.Context(), s.dir, os.ErrPermission, noon); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("another error than damage: %v", err)

@@ -49,11 +49,11 @@ func Restore(ctx context.Context, path, serverDir string, now time.Time) (aside 
 		return "", err
 	}
 	defer release()
-	return restore(ctx, path, serverDir, now)
+	return restore(ctx, path, serverDir, ".before-"+now.UTC().Format(timeFormat))
 }
 
-// restore is Restore for one who has the lock.
-func restore(ctx context.Context, path, serverDir string, now time.Time) (aside string, err error) {
+// restore is Restore for one who has the lock. What there was gets a suffix.
+func restore(ctx context.Context, path, serverDir, suffix string) (aside string, err error) {
 	if err := Verify(path); err != nil {
 		return "", err
 	}
@@ -76,7 +76,7 @@ func restore(ctx context.Context, path, serverDir string, now time.Time) (aside 
 	if err := unpack(ctx, path, kind, fresh); err != nil {
 		return "", fmt.Errorf("restore %s: nothing was changed: %w", path, err)
 	}
-	return exchange(fresh, target, target+".before-"+now.UTC().Format(timeFormat))
+	return exchange(fresh, target, target+suffix)
 }
 
 // kindOf tells which datastore a snapshot is of, by its first bytes.

@@ -200,12 +200,15 @@ func flushAndDigest(path string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
+// ErrNotWhole is wrapped when a snapshot is not what it was, or nobody knows.
+var ErrNotWhole = errors.New("not known to be whole")
+
 // Verify compares a snapshot with the digest beside it.
 func Verify(path string) error {
 	contents, err := os.ReadFile(path + digestSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s has no digest beside it, so nobody knows whether it is whole: if you do, write one with `sha256sum %s >%s`",
-			path, filepath.Base(path), filepath.Base(path)+digestSuffix)
+		return fmt.Errorf("%s is %w: it has no digest beside it; if you know that it is, write one with `sha256sum %s >%s`",
+			path, ErrNotWhole, filepath.Base(path), filepath.Base(path)+digestSuffix)
 	}
 	if err != nil {
 		return err
@@ -216,7 +219,7 @@ func Verify(path string) error {
 		return err
 	}
 	if found != wanted {
-		return fmt.Errorf("%s is damaged: its SHA-256 is %s, and %s says %.64q: use another snapshot", path, found, path+digestSuffix, wanted)
+		return fmt.Errorf("%s is %w: its SHA-256 is %s, and %s says %.64q: use another snapshot", path, ErrNotWhole, found, path+digestSuffix, wanted)
 	}
 	return nil
 }
