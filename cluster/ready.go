@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,6 +60,9 @@ func (r *readiness) ask(ctx context.Context) (lacks string, ready bool, err erro
 	if apierrors.IsNotFound(err) {
 		return "", false, errNoNode
 	}
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		return "", false, fmt.Errorf("the API server refuses this machine: %s", status.Status().Message)
+	}
 	if err != nil {
 		return "", false, errSilent
 	}
@@ -94,7 +98,7 @@ func keepTelling(ctx context.Context, ask func(context.Context) (lacks string, r
 			return
 		case <-ticker.C:
 		}
-		now, isReady, err := ask(ctx)
+		text, isReady, err := ask(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -103,16 +107,16 @@ func keepTelling(ctx context.Context, ask func(context.Context) (lacks string, r
 			if unanswered++; unanswered <= mostUnanswered {
 				continue
 			}
-			now = err.Error()
+			text = err.Error()
 		case isReady:
-			now = ready
+			text = ready
 		}
 		if err == nil {
 			unanswered = 0
 		}
-		if now != "" && now != told {
-			told = now
-			tell(now)
+		if text != "" && text != told {
+			told = text
+			tell(text)
 		}
 	}
 }

@@ -97,12 +97,18 @@ func (m *machine) process(pid int, name string, sockets ...string) {
 	}
 }
 
-// listen has the kernel say that somebody listens on a port.
+// listen has the kernel say that somebody listens on a port of all addresses.
 func (m *machine) listen(protocol, state, inode string, port int) {
+	m.t.Helper()
+	m.listenAt("00000000", protocol, state, inode, port)
+}
+
+// listenAt is listen for an address as the kernel prints it.
+func (m *machine) listenAt(address, protocol, state, inode string, port int) {
 	m.t.Helper()
 	name := "proc/net/" + protocol
 	m.put(name, m.read(name)+fmt.Sprintf("\n  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"+
-		"   0: 00000000:%04X 00000000:0000 %s 00000000:00000000 00:00000000 00000000     0        0 %s 1 0000000000000000 100 0 0 10 0\n", port, state, inode))
+		"   0: %s:%04X 00000000:0000 %s 00000000:00000000 00:00000000 00000000     0        0 %s 1 0000000000000000 100 0 0 10 0\n", address, port, state, inode))
 }
 
 var everything = Needs{Server: true, Etcd: true, Node: true, NodeName: "shop-17", DataDir: "/var/lib/skerry", Backend: "vxlan", Policies: true}
@@ -296,6 +302,24 @@ func TestPortsOfItsOwnAreNoObstacle(t *testing.T) {
 	for _, needs := range []Needs{everything, wireGuard} {
 		if lines := m.wrong(needs); len(lines) > 0 {
 			t.Errorf("%s: %s", needs.Backend, strings.Join(lines, "\n"))
+		}
+	}
+}
+
+func TestPortsOfTheMachineItselfMayBeTakenElsewhere(t *testing.T) {
+	for address, taken := range map[string]bool{
+		"00000000":                         true,
+		"00000000000000000000000000000000": true,  // ::
+		"0100007F":                         true,  // 127.0.0.1
+		"0200007F":                         false, // 127.0.0.2
+		"010200C0":                         false, // 192.0.2.1
+		"00000000000000000000000001000000": false, // ::1
+		"0000000000000000FFFF00000100007F": true,  // ::ffff:127.0.0.1
+	} {
+		m := newMachine(t)
+		m.listenAt(address, "tcp", "0A", "4711", 6444)
+		if lines := m.wrong(everything); (len(lines) > 0) != taken {
+			t.Errorf("%s: %q", address, lines)
 		}
 	}
 }

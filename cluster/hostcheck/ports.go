@@ -1,7 +1,9 @@
 package hostcheck
 
 import (
+	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +19,7 @@ type port struct {
 	what   string
 	needed func(Needs) bool
 	udp    bool
+	here   bool   // it is for the machine itself: on 127.0.0.1
 	link   string // the interface for which the kernel itself has the port
 }
 
@@ -30,12 +33,12 @@ func between(backend string) func(Needs) bool {
 var ports = []port{
 	{number: config.Port, what: "API server", needed: ofServer},
 	{number: config.PeerPort, what: "etcd of other servers", needed: func(n Needs) bool { return n.Server && n.Etcd }},
-	{number: config.BalancerPort, what: "the way to the servers", needed: ofNode},
-	{number: config.StreamPort, what: "containerd", needed: ofNode},
+	{number: config.BalancerPort, what: "the way to the servers", needed: ofNode, here: true},
+	{number: config.StreamPort, what: "containerd", needed: ofNode, here: true},
 	{number: 10250, what: "kubelet", needed: ofNode},
-	{number: 10248, what: "health of the kubelet", needed: ofNode},
-	{number: 10249, what: "metrics of kube-proxy", needed: ofNode},
-	{number: 10256, what: "health of kube-proxy", needed: ofNode},
+	{number: 10248, what: "health of the kubelet", needed: ofNode, here: true},
+	{number: 10249, what: "metrics of kube-proxy", needed: ofNode, here: true},
+	{number: 10256, what: "health of kube-proxy", needed: ofNode, here: true},
 	{number: 8472, what: "VXLAN between nodes", needed: between("vxlan"), udp: true, link: "flannel.1"},
 	{number: 51820, what: "WireGuard between nodes", needed: between("wireguard-native"), udp: true, link: "flannel-wg"},
 }
@@ -56,7 +59,7 @@ func (h *Host) ports(needs Needs) []Finding {
 			protocol, sockets = "udp", udp
 		}
 		f := Finding{Name: fmt.Sprintf("port %d/%s", p.number, protocol), Level: OK, Text: "it is free"}
-		if inode, taken := sockets[p.number]; taken {
+		if inode, taken := sockets.of(p); taken {
 			owner := h.owner(inode)
 			switch {
 			case owner == own:
@@ -75,24 +78,57 @@ func (h *Host) ports(needs Needs) []Finding {
 	return findings
 }
 
-// listeners returns the sockets in a state by their port, see proc_pid_net(5):
-// 0A is a TCP socket that listens, and 07 a UDP socket that is connected to
-// nobody.
-func (h *Host) listeners(protocol, state string) map[int]string {
-	inodes := map[int]string{}
+// socket is one that waits for others.
+type socket struct {
+	address netip.Addr
+	port    int
+	inode   string
+}
+
+type sockets []socket
+
+// of returns the inode of a socket that stands in the way of a port.
+func (all sockets) of(p port) (inode string, taken bool) {
+	for _, s := range all {
+		here := s.address.IsUnspecified() || s.address == netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if s.port == p.number && (here || !p.here) {
+			return s.inode, true
+		}
+	}
+	return "", false
+}
+
+// listeners returns the sockets in a state, see proc_pid_net(5): 0A is a TCP
+// socket that listens, and 07 a UDP socket that is connected to nobody.
+func (h *Host) listeners(protocol, state string) (all sockets) {
 	for _, name := range []string{protocol, protocol + "6"} {
 		for line := range strings.Lines(h.read("proc/net", name)) {
 			fields := strings.Fields(line)
 			if len(fields) < 10 || fields[3] != state {
 				continue
 			}
-			_, hex, _ := strings.Cut(fields[1], ":")
-			if number, err := strconv.ParseUint(hex, 16, 16); err == nil {
-				inodes[int(number)] = fields[9]
+			address, number, _ := strings.Cut(fields[1], ":")
+			port, err := strconv.ParseUint(number, 16, 16)
+			if ip, ok := kernelAddress(address); ok && err == nil {
+				all = append(all, socket{ip, int(port), fields[9]})
 			}
 		}
 	}
-	return inodes
+	return all
+}
+
+// kernelAddress reads an address as the kernel prints it: words of four bytes in
+// the machine's order, which is little-endian on all that skerry runs on.
+func kernelAddress(text string) (ip netip.Addr, ok bool) {
+	bytes, err := hex.DecodeString(text)
+	if err != nil || len(bytes)%4 != 0 {
+		return ip, false
+	}
+	for word := range slices.Chunk(bytes, 4) {
+		slices.Reverse(word)
+	}
+	ip, ok = netip.AddrFromSlice(bytes)
+	return ip.Unmap(), ok
 }
 
 // owner returns the name of a process that has a socket open; "" if none is

@@ -27,7 +27,8 @@ func (g *Group) Go(run func() error) { g.components.Go(run) }
 // Wait returns the first failure when all components have ended, and at the
 // latest some time after they had to: components of Kubernetes that lose each
 // other while all of them stop wait for answers that do not come any more. What
-// they leave undone ends with the process.
+// they leave undone ends with the process; it is no failure if they were told to
+// stop.
 func (g *Group) Wait(timeout time.Duration) error {
 	ended := make(chan error, 1)
 	go func() { ended <- g.components.Wait() }()
@@ -36,14 +37,16 @@ func (g *Group) Wait(timeout time.Duration) error {
 		return err
 	case <-g.running.Done():
 	}
+	var failure error
+	if g.parent.Err() == nil {
+		failure = context.Cause(g.running)
+		slog.Error("a part of this process failed: the others stop", "error", failure)
+	}
 	select {
 	case err := <-ended:
 		return err
 	case <-time.After(timeout):
 		slog.Warn("parts of this process did not stop in time", "waited", timeout)
+		return failure
 	}
-	if g.parent.Err() != nil {
-		return nil
-	}
-	return context.Cause(g.running)
 }

@@ -35,10 +35,12 @@ func TestComponentsThatDoNotStopAreGivenUp(t *testing.T) {
 	failure := errors.New("the API server failed")
 	for name, c := range map[string]struct {
 		fail error // of another component, after a minute
+		told bool  // the process is told to stop then, or a second later if that failed
 		want error
 	}{
-		"because another failed":      {failure, failure},
-		"because the process is told": {nil, nil},
+		"because another failed":      {failure, false, failure},
+		"because the process is told": {nil, true, nil},
+		"both":                        {failure, true, failure},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
@@ -51,8 +53,11 @@ func TestComponentsThatDoNotStopAreGivenUp(t *testing.T) {
 				case <-time.After(time.Minute):
 				case <-running.Done():
 				}
-				if c.fail == nil {
-					cancel(errors.New("terminated")) // signal.NotifyContext has such a cause
+				stop := func() { cancel(errors.New("terminated")) } // signal.NotifyContext has such a cause
+				if c.told && c.fail == nil {
+					stop()
+				} else if c.told {
+					time.AfterFunc(time.Second, stop)
 				}
 				return c.fail
 			})
@@ -66,4 +71,22 @@ func TestComponentsThatDoNotStopAreGivenUp(t *testing.T) {
 			close(release)
 		})
 	}
+}
+
+func TestAGroupWithinAGroupEndsWithItsFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failure, release := errors.New("the scheduler failed"), make(chan struct{})
+		outer, running := NewGroup(t.Context())
+		outer.Go(func() error {
+			inner, _ := NewGroup(running)
+			inner.Go(func() error { return failure })
+			inner.Go(func() error { <-release; return nil })
+			return inner.Wait(time.Second)
+		})
+		outer.Go(func() error { <-running.Done(); <-release; return nil })
+		if err := outer.Wait(time.Second); !errors.Is(err, failure) {
+			t.Errorf("got %v", err)
+		}
+		close(release)
+	})
 }

@@ -72,6 +72,7 @@ func checkedSettings(file string, required bool, args []string) (*config.Config,
 		if err := config.ReadFile(file, required, allFlags(c), c); err != nil {
 			return nil, err
 		}
+		return c, c.Complete()
 	}
 	return c, nil
 }
