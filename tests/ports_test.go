@@ -38,7 +38,11 @@ func (o *operator) listensAsDocumented(node string, who ...string) {
 	o.running(pod)
 	var listening []string
 	for _, file := range []string{"tcp", "tcp6", "udp", "udp6"} {
-		table := o.kubectlMust("exec", pod, "--", "/agnhost", "mounttest", "--file_content=/proc/net/"+file)
+		var table string
+		o.until("read /proc/net/"+file, func() (err error) {
+			table, err = o.kubectl("exec", pod, "--", "/agnhost", "mounttest", "--file_content=/proc/net/"+file)
+			return err
+		})
 		sockets, err := listeners(strings.TrimSuffix(file, "6"), table)
 		if err != nil {
 			o.t.Fatal(err)
