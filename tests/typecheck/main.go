@@ -1,16 +1,13 @@
 // Command typecheck checks the types of programs and of all that they are
 // compiled from, for another architecture or system. It reads the sources and
-// compiles nothing: a minute for the single binary, and not the quarter of an hour
-// that its compilation takes where the cache has nothing for that architecture. It
-// takes 2.6 GB of memory.
+// compiles nothing.
 //
-//	go run ./tests/typecheck -arch arm ./cmd/skerry
 //	go run ./tests/typecheck -os darwin -arch arm64 ./cmd/builder
 //
-// It finds what breaks on 32 bits: constants that overflow, fields of system
-// calls that have other types, files that an architecture or system lacks. What
-// only the compiler and the linker know, such as missing assembler, it does not
-// find. C is left out.
+// It finds fields of system calls that have other types, files that an
+// architecture or system lacks, and on 32 bits constants that overflow. What only
+// the compiler and the linker know, such as missing assembler, it does not find. C
+// is left out.
 package main
 
 import (
