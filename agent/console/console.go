@@ -139,6 +139,7 @@ func (c *Console) NodeUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.announce(s)
+	c.quote(s)
 	for _, q := range c.serial {
 		q.put(block(s)...)
 	}

@@ -77,10 +77,16 @@ func TestSerialBootEndsWithTheNodeUpLine(t *testing.T) {
 		// No wait: NodeUp itself must announce what Run has not yet seen.
 		c.NodeUp()
 		synctest.Wait()
+		up := line.String()
+		r.Update(func(s *status.Status) { s.Services[0].Status = "the node is not Ready: no network" })
+		synctest.Wait()
 		cancel()
 		synctest.Wait()
+		if after, want := strings.TrimPrefix(line.String(), up), "skerry: cluster: the node is not Ready: no network\n"; after != want {
+			t.Errorf("after the boot: %q, want %q", after, want)
+		}
 
-		lines := strings.Split(strings.TrimSuffix(line.String(), "\n"), "\n")
+		lines := strings.Split(strings.TrimSuffix(up, "\n"), "\n")
 		want := []string{
 			"phase config (2/9): done, 3 ms",
 			"skerry: problem: clock: no answer?[2J",
