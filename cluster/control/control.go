@@ -144,7 +144,9 @@ func (c *Control) checkDatastore(ctx context.Context) error {
 	if refused == nil || !c.RestoreDamaged || c.Several() {
 		return refused
 	}
-	c.Progress("the datastore is damaged: restoring the latest snapshot")
+	if errors.Is(refused, datastore.ErrDamaged) || errors.Is(refused, snapshot.ErrGone) {
+		c.Progress("restoring the latest snapshot of the datastore")
+	}
 	from, aside, err := snapshot.Mend(ctx, c.ServerDir(), refused, time.Now())
 	if err != nil {
 		return err

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/skerry-os/skerry/cluster/datastore"
@@ -67,9 +69,6 @@ func Mend(ctx context.Context, serverDir string, refused error, now time.Time) (
 	if err != nil {
 		return Snapshot{}, "", errors.Join(refused, err)
 	}
-	if err := forgetDamaged(serverDir, mostDamaged-1); err != nil {
-		return Snapshot{}, "", errors.Join(refused, err)
-	}
 	failed := refused
 	for _, s := range all {
 		if s.Datastore != nodeconfig.DatastoreSQLite {
@@ -77,6 +76,7 @@ func Mend(ctx context.Context, serverDir string, refused error, now time.Time) (
 		}
 		aside, err := restore(ctx, s.Path, serverDir, damagedSuffix+now.UTC().Format(timeFormat))
 		if err == nil {
+			forgetDamaged(aside)
 			return s, aside, nil
 		}
 		failed = errors.Join(failed, err)
@@ -88,18 +88,30 @@ func Mend(ctx context.Context, serverDir string, refused error, now time.Time) (
 	return Snapshot{}, "", failed
 }
 
-// forgetDamaged removes what Mend put aside but for the latest.
-func forgetDamaged(serverDir string, keep int) error {
-	all, err := filepath.Glob(filepath.Join(serverDir, "*"+damagedSuffix+"*")) // sorted, and so by time
-	if err != nil {
-		return err
+// forgetDamaged removes what Mend put aside earlier than the latest times.
+func forgetDamaged(latest string) {
+	target, _, found := strings.Cut(latest, damagedSuffix)
+	if !found {
+		return // there was nothing to put aside
 	}
-	for _, dir := range all[:max(0, len(all)-keep)] {
-		if err := os.RemoveAll(dir); err != nil {
-			return err
+	parent, prefix := filepath.Dir(target), filepath.Base(target)+damagedSuffix
+	entries, err := os.ReadDir(parent) // sorted, and so by time
+	if err != nil {
+		slog.Warn("damaged datastores that are kept aside cannot be listed", "error", err)
+	}
+	var all []string
+	for _, entry := range entries {
+		if at, ok := strings.CutPrefix(entry.Name(), prefix); ok {
+			if _, err := time.Parse(timeFormat, at); err == nil {
+				all = append(all, filepath.Join(parent, entry.Name()))
+			}
 		}
 	}
-	return nil
+	for _, dir := range all[:max(0, len(all)-mostDamaged)] {
+		if err := os.RemoveAll(dir); err != nil {
+			slog.Warn("a damaged datastore that was kept aside cannot be removed", "error", err)
+		}
+	}
 }
 
 func isEmpty(path string) bool {

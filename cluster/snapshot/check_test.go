@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,10 +90,10 @@ func TestADamagedOrLostDatastoreIsNotReplacedByAnEmptyOne(t *testing.T) {
 func TestADamagedDatabaseIsMendedByTheLatestSnapshotThatIsWhole(t *testing.T) {
 	s := stores(t)[0]
 	database, folder := datastore.SQLiteFile(s.dir), filepath.Join(s.dir, Folder)
-	var latest Snapshot
+	var earlier, latest Snapshot
 	s.while(t, func(c *clientv3.Client) {
 		put(t, c, "/registry/key", "one")
-		s.save(t, folder, noon)
+		earlier = s.save(t, folder, noon)
 		put(t, c, "/registry/key", "two")
 		latest = s.save(t, folder, noon.Add(time.Hour))
 		put(t, c, "/registry/key", "three")
@@ -125,15 +126,23 @@ func TestADamagedDatabaseIsMendedByTheLatestSnapshotThatIsWhole(t *testing.T) {
 	refused := Check(t.Context(), s.dir, false)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := Mend(ended, s.dir, refused, noon); !errors.Is(err, datastore.ErrDamaged) || !errors.Is(err, context.Canceled) {
+	if _, _, err := Mend(ended, s.dir, refused, noon); !errors.Is(err, datastore.ErrDamaged) || !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), earlier.Path) {
 		t.Errorf("told to stop: %v", err)
 	}
 	damage(latest.Path)
-	for minute := range 3 {
-		mended(noon.Add(time.Duration(minute+1)*time.Minute), "one")
+	mended(noon.Add(time.Minute), "one")
+	// A disk that fails: the digest cannot be read.
+	if err := errors.Join(os.Remove(latest.Path+digestSuffix), os.Mkdir(latest.Path+digestSuffix, 0o700)); err != nil {
+		t.Fatal(err)
 	}
-	if kept, err := filepath.Glob(filepath.Join(s.dir, "db"+damagedSuffix+"*")); err != nil || len(kept) != mostDamaged {
-		t.Errorf("aside are %v, %v", kept, err)
+	mended(noon.Add(2*time.Minute), "one")
+	mended(noon.Add(3*time.Minute), "one")
+	var aside []string
+	for _, minute := range []int{2, 3} {
+		aside = append(aside, filepath.Join(s.dir, "db"+damagedSuffix+noon.Add(time.Duration(minute)*time.Minute).Format(timeFormat)))
+	}
+	if kept, err := filepath.Glob(filepath.Join(s.dir, "db"+damagedSuffix+"*")); err != nil || !slices.Equal(kept, aside) {
+		t.Errorf("aside are %v, not %v: %v", kept, aside, err)
 	}
 	if err := os.RemoveAll(filepath.Dir(database)); err != nil {
 		t.Fatal(err)

@@ -211,12 +211,12 @@ func Verify(path string) error {
 			path, ErrNotWhole, filepath.Base(path), filepath.Base(path)+digestSuffix)
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%s is %w: %w", path, ErrNotWhole, err)
 	}
 	wanted, _, _ := strings.Cut(strings.TrimSpace(string(contents)), " ")
 	found, err := flushAndDigest(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s is %w: %w", path, ErrNotWhole, err)
 	}
 	if found != wanted {
 		return fmt.Errorf("%s is %w: its SHA-256 is %s, and %s says %.64q: use another snapshot", path, ErrNotWhole, found, path+digestSuffix, wanted)
