@@ -68,6 +68,10 @@ func run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) e
 	if err := c.WaitForAddress(ctx, func() { supervisor.Status("waiting for an address") }); err != nil {
 		return err
 	}
+	// Before anything learns of the one that it was in.
+	if _, err := (&node.Node{Config: c}).LeaveOtherCluster(ctx); err != nil {
+		return err
+	}
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -91,10 +95,6 @@ func run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) e
 	} else {
 		credentials = node.NodeKubeconfig(c)
 		first := &node.Node{Config: c, Progress: supervisor.Status}
-		// Before anything learns of the other one.
-		if _, err := first.LeaveOtherCluster(ctx); err != nil {
-			return err
-		}
 		group.Go(func() error { return first.Run(ctx) })
 	}
 	group.Go(func() error {

@@ -60,8 +60,8 @@ func (r *readiness) ask(ctx context.Context) (lacks string, ready bool, err erro
 	if apierrors.IsNotFound(err) {
 		return "", false, errNoNode
 	}
-	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
-		return "", false, fmt.Errorf("the API server refuses this machine: %s", status.Status().Message)
+	if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
+		return "", false, fmt.Errorf("the API server refuses this machine: %w", err)
 	}
 	if err != nil {
 		return "", false, errSilent

@@ -2,13 +2,21 @@ package cluster
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/skerry-os/skerry/cluster/config"
 )
 
 func TestOnlyAReportSinceTheStartMakesANodeReady(t *testing.T) {
@@ -95,5 +103,31 @@ func TestWhatIsNotReadyAnyMoreIsTold(t *testing.T) {
 				t.Errorf("%s: told %q, want %q", name, told, c.want)
 			}
 		})
+	}
+}
+
+func TestOnlyARefusalIsCalledOne(t *testing.T) {
+	for code, want := range map[int]string{
+		http.StatusUnauthorized:        "refuses this machine",
+		http.StatusForbidden:           "refuses this machine",
+		http.StatusNotFound:            errNoNode.Error(),
+		http.StatusInternalServerError: errSilent.Error(),
+		http.StatusGatewayTimeout:      errSilent.Error(),
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(code)
+			fmt.Fprintf(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": %d, "reason": %q}`, code,
+				map[int]metav1.StatusReason{401: metav1.StatusReasonUnauthorized, 403: metav1.StatusReasonForbidden, 404: metav1.StatusReasonNotFound}[code])
+		}))
+		client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := readiness{config: &config.Config{NodeName: "shop-17"}, client: client}
+		if _, ready, err := r.ask(t.Context()); ready || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d: %v, %v", code, ready, err)
+		}
+		server.Close()
 	}
 }

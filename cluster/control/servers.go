@@ -121,7 +121,7 @@ func (c *Control) ask(ctx context.Context, once func(context.Context) error) err
 		return err
 	}, func(err error, pause time.Duration) {
 		slog.Warn("joining the servers", "server", c.Server, "error", err, "again in", pause)
-		if why := fmt.Sprintf("joining the servers: %v", err); why != told {
+		if why := "joining the servers: " + join.Reason(err); why != told {
 			c.Progress(why)
 			told = why
 		}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -57,6 +58,13 @@ func fetchCA(ctx context.Context, server string) (*x509.Certificate, error) {
 	}
 	return certificates[0], nil
 }
+
+// ownAddress is from where the net package says that it tried something.
+var ownAddress = regexp.MustCompile(`\S+:\d+->`)
+
+// Reason is the text of an error without the address from which it was tried, for
+// that has another port each time.
+func Reason(err error) string { return ownAddress.ReplaceAllString(err.Error(), "") }
 
 // Client is a machine that asks a server.
 type Client struct {

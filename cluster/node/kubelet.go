@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/skerry-os/skerry/cluster/atomicfile"
+	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/container"
 	"github.com/skerry-os/skerry/cluster/join"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
@@ -24,8 +25,8 @@ func (n *Node) kubeletFile() string { return n.run("kubelet.yaml") }
 // https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/.
 func (n *Node) kubeletConfig(m *join.Response) map[string]any {
 	return map[string]any{
-		"apiVersion": "kubelet.config.k8s.io/v1beta1",
-		"kind":       "KubeletConfiguration",
+		"apiVersion": config.KubeletAPIVersion,
+		"kind":       config.KubeletKind,
 
 		"authentication": map[string]any{
 			"anonymous": map[string]any{"enabled": false},

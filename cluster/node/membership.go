@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -75,21 +76,53 @@ func (n *Node) LeaveOtherCluster(ctx context.Context) (left bool, err error) {
 		slog.Warn("the token is not of the cluster that this node is in, and its server cannot be believed", "error", err)
 		return false, nil
 	}
-	if damaged != nil {
-		slog.Error("the CA that this node believes was damaged: it is learned again", "error", damaged)
-		return false, atomicfile.Write(n.serverCAFile(), ca, 0o644)
-	}
-	slog.Warn("the token is of another cluster than the one that this node was in: it leaves that one and joins the other")
-	for _, path := range []string{n.nodeKubeconfig(), n.proxyKubeconfig(), n.membershipFile(), n.serversFile()} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// What a boot takes away anyhow, and last what is of no use beside another CA.
+	for _, path := range []string{n.nodeKubeconfig(), n.proxyKubeconfig(), n.membershipFile()} {
+		if err := removeIfThere(path); err != nil {
 			return false, err
 		}
 	}
-	return true, atomicfile.Write(n.serverCAFile(), ca, 0o644)
+	if err := atomicfile.Write(n.serverCAFile(), ca, 0o644); err != nil {
+		return false, err
+	}
+	if damaged != nil {
+		slog.Error("the CA that this node believes was damaged, and is learned again", "error", damaged)
+		return true, nil
+	}
+	slog.Warn("the token is of another cluster than the one that this node was in: it leaves that one and joins the other")
+	return true, removeIfThere(n.serversFile())
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// watchToken ends the node when it has left its cluster: the server of the other
+// one may come later than the token.
+func (n *Node) watchToken(ctx context.Context) error {
+	ticker := time.NewTicker(askServersEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		left, err := n.LeaveOtherCluster(ctx)
+		if err != nil {
+			return err
+		}
+		if left {
+			return errMoved
+		}
+	}
 }
 
 // errMoved ends the process: its parts hold on to the cluster that it was in.
-var errMoved = errors.New("this node joins another cluster: it starts anew")
+var errMoved = errors.New("this node believes another CA now: it starts anew")
 
 // join asks the server for certificates until it has them. A node that was
 // restarted while its server is away goes on with those it has.
@@ -133,9 +166,6 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 				n.Progress(why)
 				told = why
 			}
-			if left, err := n.LeaveOtherCluster(ctx); err != nil || left {
-				return nil, errors.Join(err, errMoved)
-			}
 		}
 		select {
 		case <-ctx.Done():
@@ -146,20 +176,18 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 	}
 }
 
-// whyNotJoined says why the node is not in the cluster yet, in the same words for
-// the same reason: what was tried is its own way to the servers, from another port
-// each time.
+// whyNotJoined says why the node is not in the cluster yet.
 func (n *Node) whyNotJoined(err error) string {
-	if errors.Is(err, join.ErrRefused) {
-		return "joining the cluster: " + err.Error()
+	const joining = "joining the cluster"
+	unreached := n.balancer.Unreached()
+	var asked *url.Error
+	switch {
+	case errors.Is(err, join.ErrRefused) || !errors.As(err, &asked):
+		return joining + ": " + err.Error()
+	case unreached != nil:
+		return joining + ", no server is reached: " + join.Reason(unreached)
 	}
-	if unreached := n.balancer.Unreached(); unreached != nil {
-		return "joining the cluster, no server is reached: " + unreached.Error()
-	}
-	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
-		err = inner
-	}
-	return "joining the cluster, no server answers as it should: " + err.Error()
+	return joining + ", no server answers as it should: " + join.Reason(asked.Err)
 }
 
 func (n *Node) ask(ctx context.Context, key crypto.Signer) (*join.Response, error) {

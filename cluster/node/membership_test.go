@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -30,7 +31,7 @@ func wasMember(t *testing.T, n *Node) *pki.Authority {
 		n.serverCAFile():   string(ca.PEM()),
 		n.serversFile():    `{"servers": ["192.0.2.1:6443"]}`,
 		n.membershipFile(): "{}",
-		n.nodeKubeconfig(): "{}",
+		n.nodeKubeconfig(): "{}", n.proxyKubeconfig(): "{}",
 	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
@@ -56,8 +57,8 @@ func TestATokenOfAnotherClusterMovesTheNode(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(another.PEM()) }))
 	defer server.Close()
 	token := func(ca *pki.Authority) string { return jointoken.New(ca.Digest(), jointoken.Agent).String() }
-	type state struct{ left, ownCA, memory bool } // memory is of the servers and of what they said
-	stays := state{ownCA: true, memory: true}
+	type state struct{ left, ownCA, memory, servers bool } // memory is what servers said
+	stays := state{ownCA: true, memory: true, servers: true}
 	for name, c := range map[string]struct {
 		change func(n *Node, own *pki.Authority)
 		want   state
@@ -73,7 +74,7 @@ func TestATokenOfAnotherClusterMovesTheNode(t *testing.T) {
 		"a damaged CA": {func(n *Node, own *pki.Authority) {
 			n.Token = token(another)
 			os.WriteFile(n.serverCAFile(), []byte("damaged"), 0o600)
-		}, state{memory: true}},
+		}, state{left: true, servers: true}},
 	} {
 		n := &Node{Config: &config.Config{Role: config.Agent, Server: server.URL, DataDir: t.TempDir(), RunDir: t.TempDir()}}
 		own := wasMember(t, n)
@@ -90,11 +91,13 @@ func TestATokenOfAnotherClusterMovesTheNode(t *testing.T) {
 		if !got.ownCA && !bytes.Equal(ca, another.PEM()) {
 			t.Errorf("%s: the CA is %q", name, ca)
 		}
-		for _, path := range []string{n.serversFile(), n.membershipFile(), n.nodeKubeconfig()} {
+		for _, path := range []string{n.membershipFile(), n.nodeKubeconfig(), n.proxyKubeconfig()} {
 			if _, err := os.Stat(path); err != nil {
 				got.memory = false
 			}
 		}
+		_, err = os.Stat(n.serversFile())
+		got.servers = err == nil
 		if got != c.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
 		}
@@ -109,13 +112,21 @@ func TestWhyANodeIsNotInTheClusterIsToldInTheSameWords(t *testing.T) {
 	n := &Node{Config: &config.Config{Role: config.Agent}, balancer: &balancer.Balancer{}}
 	closed := func(port int) error {
 		return &url.Error{Op: "Post", URL: "https://127.0.0.1:6444/", Err: &net.OpError{
-			Op: "read", Net: "tcp", Source: &net.TCPAddr{Port: port}, Err: os.NewSyscallError("read", unix.ECONNRESET),
+			Op: "read", Net: "tcp", Source: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 6444}, Err: os.NewSyscallError("read", unix.ECONNRESET),
 		}}
 	}
-	want := "joining the cluster, no server answers as it should: connection reset by peer"
-	for _, port := range []int{40001, 40002} {
-		if got := n.whyNotJoined(closed(port)); got != want {
-			t.Errorf("got %q, want %q", got, want)
+	lookup := func(port int) error {
+		return &url.Error{Op: "Post", Err: fmt.Errorf("lookup shop on 127.0.0.53:53: read udp 127.0.0.1:%d->127.0.0.53:53: connection refused", port)}
+	}
+	for want, of := range map[string]func(port int) error{
+		"joining the cluster, no server answers as it should: read tcp 127.0.0.1:6444: read: connection reset by peer":                  closed,
+		"joining the cluster, no server answers as it should: lookup shop on 127.0.0.53:53: read udp 127.0.0.53:53: connection refused": lookup,
+		"joining the cluster: --token-file: open /none: no such file or directory":                                                      func(int) error { return errors.New("--token-file: open /none: no such file or directory") },
+	} {
+		for _, port := range []int{40001, 40002} {
+			if got := n.whyNotJoined(of(port)); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
 		}
 	}
 	refused := fmt.Errorf("%w: the token is not valid in this cluster", join.ErrRefused)

@@ -49,6 +49,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	images := sync.OnceValue(func() *container.Images { return n.seedImages(ctx) })
 	go images() // containerd is there before the server
+	group.Go(func() error { return n.watchToken(ctx) })
 	membership, err := n.join(ctx)
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ The exit code is 1 if something is missing without which it cannot work.`,
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{string(config.Server), string(config.Agent)},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := checkedSettings(file, cmd.Flags().Changed("config"), args)
+			c, wrong, err := checkedSettings(file, cmd.Flags().Changed("config"), args)
 			if err != nil {
 				return err
 			}
@@ -36,6 +36,9 @@ The exit code is 1 if something is missing without which it cannot work.`,
 			}
 			if err := write(cmd.OutOrStdout(), findings); err != nil {
 				return err
+			}
+			if wrong != nil {
+				return wrong
 			}
 			if hostcheck.Refuse(findings) != nil {
 				return errMissing
@@ -51,28 +54,29 @@ The exit code is 1 if something is missing without which it cannot work.`,
 // errMissing says that what is missing was printed already.
 var errMissing = errors.New("this machine lacks what is marked as missing")
 
-// checkedSettings are those of the file, which is one of the role asked for.
-func checkedSettings(file string, required bool, args []string) (*config.Config, error) {
+// checkedSettings are those of the file, which is one of the role asked for, and
+// what is wrong with them: the machine is looked at all the same.
+func checkedSettings(file string, required bool, args []string) (c *config.Config, wrong, err error) {
 	role, err := config.ReadRole(file)
 	there := err == nil
 	if err != nil {
 		role = config.Server
 		if required {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if len(args) == 1 && config.Role(args[0]) != role {
 		if there && required {
-			return nil, fmt.Errorf("%s is of a %s: leave out %s", file, role, args[0])
+			return nil, nil, fmt.Errorf("%s is of a %s: leave out %s", file, role, args[0])
 		}
-		return config.Defaults(config.Role(args[0])), nil
+		return config.Defaults(config.Role(args[0])), nil, nil
 	}
-	c := config.Defaults(role)
-	if there {
-		if err := config.ReadFile(file, required, allFlags(c), c); err != nil {
-			return nil, err
-		}
-		return c, c.Complete()
+	c = config.Defaults(role)
+	if !there {
+		return c, nil, nil
 	}
-	return c, nil
+	if err := config.ReadFile(file, required, allFlags(c), c); err != nil {
+		return nil, nil, err
+	}
+	return c, c.Complete(), nil
 }
