@@ -200,14 +200,16 @@ func (s *shell) installsItself() {
 	s.run("kubectl wait pod/first --for=condition=Ready --timeout=20m")
 	pods := s.run("pgrep -x pause | sort")
 
+	// A server that starts on a busy machine may take a connection late.
+	const getPod = "until kubectl get pod first; do sleep 3; done"
 	s.run("systemctl restart skerry.service")
-	s.says("kubectl get pod first", `1/1 +Running +0`)
+	s.says(getPod, `1/1 +Running +0`)
 	if after := s.run("pgrep -x pause | sort"); after != pods {
 		s.t.Errorf("processes of Pods before a restart: %q, after it: %q", pods, after)
 	}
 	s.says("/mnt/skerry-0.1.0-linux-amd64 install server", "as it was unpacked", "version 0.1.0 runs already")
 	s.says("/mnt/skerry-0.2.0-linux-amd64 install server --timeout 40m", "cluster server Ready", "removed version 0.1.0")
-	s.says("kubectl get pod first", `1/1 +Running +0`)
+	s.says(getPod, `1/1 +Running +0`)
 	if after := s.run("pgrep -x pause | sort"); after != pods {
 		s.t.Errorf("processes of Pods before an update: %q, after it: %q", pods, after)
 	}
