@@ -40,6 +40,9 @@ func NodeKubeconfig(c *config.Config) string { return c.RunFile("node", "kubelet
 const (
 	firstPause = 200 * time.Millisecond // before a server is asked again
 	lastPause  = 5 * time.Second
+	// askOtherEvery is how soon a node notices that the server of another cluster,
+	// whose token it has, is there. Each time it is not is a line in the log.
+	askOtherEvery = 5 * time.Minute
 	// ownPause is the last one of a server's own node: it starts at the same time.
 	ownPause = 400 * time.Millisecond
 )
@@ -103,7 +106,7 @@ func removeIfThere(path string) error {
 // watchToken ends the node when it has left its cluster: the server of the other
 // one may come later than the token.
 func (n *Node) watchToken(ctx context.Context) error {
-	ticker := time.NewTicker(askServersEvery)
+	ticker := time.NewTicker(askOtherEvery)
 	defer ticker.Stop()
 	for {
 		select {
