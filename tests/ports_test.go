@@ -3,16 +3,15 @@
 package tests
 
 import (
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/skerry-os/skerry/procfs"
 )
 
 // watchman is a Pod in the network of its node, who sees what listens there.
@@ -62,52 +61,18 @@ func (o *operator) listensAsDocumented(node string, who ...string) {
 	}
 }
 
-// A line of /proc/net/tcp and the like: number, own address, the other's, state.
-// See proc_net_tcp in the kernel's documentation.
-var socketLine = regexp.MustCompile(`^\s*\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} ([0-9A-F]{2}) `)
-
 // listeners are the ports of the sockets in a table of the kernel's that wait for
 // anybody, written as in the docs: "6443 TCP", "127.0.0.1:6444 TCP".
 func listeners(protocol, table string) (ports []string, err error) {
-	// TCP_LISTEN; a socket of UDP that is not connected is TCP_CLOSE.
-	waits := map[string]string{"tcp": "0A", "udp": "07"}[protocol]
-	for line := range strings.Lines(table) {
-		fields := socketLine.FindStringSubmatch(line)
-		if fields == nil || fields[3] != waits {
-			continue
-		}
-		ip, err := kernelAddress(fields[1])
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", line, err)
-		}
-		number, err := hex.DecodeString(fields[2])
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", line, err)
-		}
-		port := fmt.Sprintf("%d %s", binary.BigEndian.Uint16(number), strings.ToUpper(protocol))
-		if ip.IsLoopback() {
+	sockets, err := procfs.Waiting(protocol, table)
+	for _, s := range sockets {
+		port := fmt.Sprintf("%d %s", s.Address.Port(), strings.ToUpper(protocol))
+		if ip := s.Address.Addr(); ip.IsLoopback() {
 			port = ip.String() + ":" + port
 		}
 		ports = append(ports, port)
 	}
-	return ports, nil
-}
-
-// kernelAddress is an address as the kernel prints it: words of four bytes, each
-// in the order of a little-endian machine.
-func kernelAddress(text string) (ip netip.Addr, err error) {
-	address, err := hex.DecodeString(text)
-	if err != nil {
-		return ip, err
-	}
-	for word := range slices.Chunk(address, 4) {
-		slices.Reverse(word)
-	}
-	ip, ok := netip.AddrFromSlice(address)
-	if !ok {
-		return ip, fmt.Errorf("%d bytes are no address", len(address))
-	}
-	return ip.Unmap(), nil
+	return ports, err
 }
 
 func TestListenersOfATableOfTheKernel(t *testing.T) {

@@ -1,16 +1,15 @@
 package hostcheck
 
 import (
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/procfs"
 )
 
 // port is one that the cluster listens on.
@@ -49,7 +48,7 @@ const own = "skerry"
 
 func (h *Host) ports(needs Needs) []Finding {
 	var findings []Finding
-	tcp, udp := h.listeners("tcp", "0A"), h.listeners("udp", "07")
+	tcp, udp := h.listeners("tcp"), h.listeners("udp")
 	for _, p := range ports {
 		if !p.needed(needs) {
 			continue
@@ -59,7 +58,7 @@ func (h *Host) ports(needs Needs) []Finding {
 			protocol, sockets = "udp", udp
 		}
 		f := Finding{Name: fmt.Sprintf("port %d/%s", p.number, protocol), Level: OK, Text: "it is free"}
-		if inode, taken := sockets.of(p); taken {
+		if inode, taken := inTheWay(sockets, p); taken {
 			owner := h.owner(inode)
 			switch {
 			case owner == own:
@@ -78,57 +77,25 @@ func (h *Host) ports(needs Needs) []Finding {
 	return findings
 }
 
-// socket is one that waits for others.
-type socket struct {
-	address netip.Addr
-	port    int
-	inode   string
-}
-
-type sockets []socket
-
-// of returns the inode of a socket that stands in the way of a port.
-func (all sockets) of(p port) (inode string, taken bool) {
-	for _, s := range all {
-		here := s.address.IsUnspecified() || s.address == netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		if s.port == p.number && (here || !p.here) {
-			return s.inode, true
+// inTheWay returns the inode of a socket that stands in the way of a port.
+func inTheWay(sockets []procfs.Socket, p port) (inode string, taken bool) {
+	for _, s := range sockets {
+		here := s.Address.Addr().IsUnspecified() || s.Address.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if int(s.Address.Port()) == p.number && (here || !p.here) {
+			return s.Inode, true
 		}
 	}
 	return "", false
 }
 
-// listeners returns the sockets in a state, see proc_pid_net(5): 0A is a TCP
-// socket that listens, and 07 a UDP socket that is connected to nobody.
-func (h *Host) listeners(protocol, state string) (all sockets) {
+// listeners returns the sockets of a protocol that wait for others. What cannot be
+// read is in nobody's way.
+func (h *Host) listeners(protocol string) (all []procfs.Socket) {
 	for _, name := range []string{protocol, protocol + "6"} {
-		for line := range strings.Lines(h.read("proc/net", name)) {
-			fields := strings.Fields(line)
-			if len(fields) < 10 || fields[3] != state {
-				continue
-			}
-			address, number, _ := strings.Cut(fields[1], ":")
-			port, err := strconv.ParseUint(number, 16, 16)
-			if ip, ok := kernelAddress(address); ok && err == nil {
-				all = append(all, socket{ip, int(port), fields[9]})
-			}
-		}
+		sockets, _ := procfs.Waiting(protocol, h.read("proc/net", name))
+		all = append(all, sockets...)
 	}
 	return all
-}
-
-// kernelAddress reads an address as the kernel prints it: words of four bytes in
-// the machine's order, which is little-endian on all that skerry runs on.
-func kernelAddress(text string) (ip netip.Addr, ok bool) {
-	bytes, err := hex.DecodeString(text)
-	if err != nil || len(bytes)%4 != 0 {
-		return ip, false
-	}
-	for word := range slices.Chunk(bytes, 4) {
-		slices.Reverse(word)
-	}
-	ip, ok = netip.AddrFromSlice(bytes)
-	return ip.Unmap(), ok
 }
 
 // owner returns the name of a process that has a socket open; "" if none is
