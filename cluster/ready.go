@@ -14,6 +14,7 @@ import (
 
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
+	"github.com/skerry-os/skerry/cluster/notify"
 )
 
 const (
@@ -72,14 +73,13 @@ func (r *readiness) ask(ctx context.Context) (lacks string, ready bool, err erro
 
 // waitUntilReady returns once all is Ready, or ctx ends.
 func (r *readiness) waitUntilReady(ctx context.Context, progress func(string)) error {
-	var told string
+	progress = notify.Changes("", progress)
 	return wait.PollUntilContextCancel(ctx, askUntilReady, true, func(ctx context.Context) (bool, error) {
 		lacks, ready, err := r.ask(ctx)
 		if err != nil {
 			return false, nil // what starts tells
 		}
-		if lacks != "" && lacks != told {
-			told = lacks
+		if lacks != "" {
 			progress(lacks)
 		}
 		return ready, nil
@@ -89,7 +89,8 @@ func (r *readiness) waitUntilReady(ctx context.Context, progress func(string)) e
 // keepTelling says what is lacking, when it changes, of what was Ready, until ctx
 // ends.
 func keepTelling(ctx context.Context, ask func(context.Context) (lacks string, ready bool, err error), ready string, tell func(string)) {
-	told, unanswered := ready, 0
+	tell = notify.Changes(ready, tell)
+	unanswered := 0
 	ticker := time.NewTicker(askWhenReady)
 	defer ticker.Stop()
 	for {
@@ -114,8 +115,7 @@ func keepTelling(ctx context.Context, ask func(context.Context) (lacks string, r
 		if err == nil {
 			unanswered = 0
 		}
-		if text != "" && text != told {
-			told = text
+		if text != "" {
 			tell(text)
 		}
 	}

@@ -141,12 +141,10 @@ func (c *Control) Run(ctx context.Context) error {
 // somebody said so.
 func (c *Control) checkDatastore(ctx context.Context) error {
 	refused := snapshot.Check(ctx, c.ServerDir(), c.Server != "")
-	if refused == nil || !c.RestoreDamaged || c.Several() {
+	if !c.RestoreDamaged || c.Several() || !snapshot.Lost(refused) {
 		return refused
 	}
-	if errors.Is(refused, datastore.ErrDamaged) || errors.Is(refused, snapshot.ErrGone) {
-		c.Progress("restoring the latest snapshot of the datastore")
-	}
+	c.Progress("restoring the latest snapshot of the datastore")
 	from, aside, err := snapshot.Mend(ctx, c.ServerDir(), refused, time.Now())
 	if err != nil {
 		return err

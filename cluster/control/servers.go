@@ -20,6 +20,7 @@ import (
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/datastore"
 	"github.com/skerry-os/skerry/cluster/join"
+	"github.com/skerry-os/skerry/cluster/notify"
 	"github.com/skerry-os/skerry/cluster/pki"
 	"github.com/skerry-os/skerry/cluster/restart"
 	"github.com/skerry-os/skerry/jointoken"
@@ -111,7 +112,7 @@ func (c *Control) fetchKeys(ctx context.Context) error {
 // ends.
 func (c *Control) ask(ctx context.Context, once func(context.Context) error) error {
 	var refused error
-	var told string
+	tell := notify.Changes("", c.Progress)
 	restart.Until(ctx, firstJoinPause, lastJoinPause, func(ctx context.Context) error {
 		err := once(ctx)
 		if ctx.Err() == nil && errors.Is(err, join.ErrRefused) {
@@ -121,10 +122,7 @@ func (c *Control) ask(ctx context.Context, once func(context.Context) error) err
 		return err
 	}, func(err error, pause time.Duration) {
 		slog.Warn("joining the servers", "server", c.Server, "error", err, "again in", pause)
-		if why := "joining the servers: " + join.Reason(err); why != told {
-			c.Progress(why)
-			told = why
-		}
+		tell("joining the servers: " + join.Reason(err))
 	})
 	return refused
 }

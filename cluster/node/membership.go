@@ -18,6 +18,7 @@ import (
 	"github.com/skerry-os/skerry/cluster/config"
 	"github.com/skerry-os/skerry/cluster/join"
 	"github.com/skerry-os/skerry/cluster/kubeconfig"
+	"github.com/skerry-os/skerry/cluster/notify"
 	"github.com/skerry-os/skerry/cluster/pki"
 	"github.com/skerry-os/skerry/jointoken"
 )
@@ -143,7 +144,8 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 		return nil, err
 	}
 	n.Progress("joining the cluster")
-	pause, last, told := firstPause, lastPause, ""
+	tell := notify.Changes("", n.Progress)
+	pause, last := firstPause, lastPause
 	if n.Role == config.Server {
 		last = ownPause
 	}
@@ -165,10 +167,7 @@ func (n *Node) join(ctx context.Context) (*join.Response, error) {
 		}
 		if pause >= lastPause/4 { // a server that starts at the same time takes a while
 			slog.Warn("joining the cluster", "servers", n.knownServers(), "error", err)
-			if why := n.whyNotJoined(err); why != told {
-				n.Progress(why)
-				told = why
-			}
+			tell(n.whyNotJoined(err))
 		}
 		select {
 		case <-ctx.Done():

@@ -136,12 +136,8 @@ func TestWhyANodeIsNotInTheClusterIsToldInTheSameWords(t *testing.T) {
 }
 
 func TestOnlyCertificatesThatAreValidAreGoneOnWith(t *testing.T) {
-	dir := t.TempDir()
-	ca, err := pki.LoadOrMakeAuthority(dir, "client-ca", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := pki.LoadOrMakeKey(filepath.Join(dir, "node.key"))
+	ca := newAuthority(t)
+	key, err := pki.LoadOrMakeKey(filepath.Join(t.TempDir(), "node.key"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,6 +85,16 @@ func (s *Supervisor) Stopping(failure error) {
 	s.send(state)
 }
 
+// Changes tells only what is not the same as before, which was last at first.
+func Changes(last string, tell func(text string)) func(text string) {
+	return func(text string) {
+		if text != last {
+			last = text
+			tell(text)
+		}
+	}
+}
+
 // Watchdog says that the program is alive, until ctx ends.
 func (s *Supervisor) Watchdog(ctx context.Context) error {
 	if s.watchdog == 0 {

@@ -37,7 +37,7 @@ func Check(ctx context.Context, serverDir string, joins bool) error {
 	if err == nil && kept == "" && none == nil && !joins {
 		err = fmt.Errorf("%s: %w", serverDir, ErrGone)
 	}
-	if !errors.Is(err, datastore.ErrDamaged) && !errors.Is(err, ErrGone) {
+	if !Lost(err) {
 		return err
 	}
 	dataDir := filepath.Dir(serverDir)
@@ -48,6 +48,11 @@ func Check(ctx context.Context, serverDir string, joins bool) error {
 	return fmt.Errorf("%w: nothing was changed. A start with restore-damaged (in a node config cluster.restoreDamaged), or "+
 		"`skerry snapshot restore --data-dir %s --latest`, brings back the state of %s and keeps what is there aside; "+
 		"to begin an empty cluster move %s away", err, dataDir, latest.Time.Format(time.RFC3339), serverDir)
+}
+
+// Lost tells whether Check refused for the state is damaged or gone.
+func Lost(refused error) bool {
+	return errors.Is(refused, datastore.ErrDamaged) || errors.Is(refused, ErrGone)
 }
 
 const (
@@ -62,7 +67,7 @@ const (
 // where what was there is kept aside. Where nothing can be restored the error is,
 // or has in it, the one that was given. The caller has the server's lock.
 func Mend(ctx context.Context, serverDir string, refused error, now time.Time) (from Snapshot, aside string, err error) {
-	if !errors.Is(refused, datastore.ErrDamaged) && !errors.Is(refused, ErrGone) {
+	if !Lost(refused) {
 		return Snapshot{}, "", refused
 	}
 	all, err := List(filepath.Join(serverDir, Folder))
