@@ -7,6 +7,6 @@ import "database/sql"
 // driverName is that of the driver that kine brings along.
 const driverName = "sqlite3"
 
-// reopen has nothing to do: the driver keeps prepared statements itself
-// (_stmt_cache_size).
-func reopen(string) (*sql.DB, error) { return nil, nil }
+// connect opens the database that kine uses. The driver keeps prepared
+// statements itself (_stmt_cache_size).
+func connect(name string) (*sql.DB, error) { return sql.Open(driverName, name) }

@@ -11,9 +11,10 @@ import (
 // driverName is that of the driver that kine brings along.
 const driverName = "sqlite"
 
-// reopen opens a database for kine once more: its driver has no cache of
-// prepared statements. It knows the parameters by the names that kine translates.
-func reopen(name string) (*sql.DB, error) {
+// connect opens the database that kine uses instead of its own: the driver has no
+// cache of prepared statements. It knows the parameters by the names that kine
+// translates.
+func connect(name string) (*sql.DB, error) {
 	connector, err := sqlite.NewConnector("file:" + name)
 	if err != nil {
 		return nil, err

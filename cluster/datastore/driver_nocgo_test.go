@@ -9,7 +9,7 @@ import (
 
 func TestDatabasesAreOpenedAgainAsBefore(t *testing.T) {
 	for level, parameters := range map[string]string{"0": volatile, "2": durable} {
-		db, err := reopen(filepath.Join(t.TempDir(), "state.db") + parameters)
+		db, err := connect(filepath.Join(t.TempDir(), "state.db") + parameters)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,8 +4,10 @@ package datastore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -90,12 +92,13 @@ func (s SQLite) Flags() map[string]string {
 // transaction is on the disk.
 func (s SQLite) Run(ctx context.Context, ready func()) error {
 	group, ctx := errgroup.WithContext(ctx)
-	var waiting atomic.Int32
-	for _, d := range []database{
+	databases := []database{
 		{path: s.Path, parameters: durable, socket: s.Socket},
 		{path: filepath.Join(s.Volatile, "volatile.db"), parameters: volatile, socket: s.volatileSocket()},
-	} {
-		waiting.Add(1)
+	}
+	var waiting atomic.Int32
+	waiting.Store(int32(len(databases)))
+	for _, d := range databases {
 		group.Go(func() error {
 			err := d.run(ctx, func() {
 				if waiting.Add(-1) == 0 {
@@ -114,7 +117,7 @@ func (s SQLite) Run(ctx context.Context, ready func()) error {
 // database is one file, served on a socket.
 type database struct{ path, parameters, socket string }
 
-func (d database) run(ctx context.Context, ready func()) error {
+func (d database) run(ctx context.Context, ready func()) (err error) {
 	for _, dir := range []string{filepath.Dir(d.path), filepath.Dir(d.socket)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
@@ -132,6 +135,13 @@ func (d database) run(ctx context.Context, ready func()) error {
 		return err
 	}
 	ready()
+	db, err := connect(d.path + d.parameters)
+	if err != nil {
+		return err
+	}
+	db.SetMaxIdleConns(connections)
+	db.SetMaxOpenConns(connections)
+	defer func() { err = errors.Join(err, closeAll(db)) }()
 	// The backend outlives the server that asks it.
 	life, end := context.WithCancel(context.Background())
 	var work sync.WaitGroup
@@ -149,22 +159,10 @@ func (d database) run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	again, err := reopen(d.path + d.parameters)
-	if err != nil {
+	if err := dialect.DB.Close(); err != nil {
 		return err
 	}
-	if again != nil {
-		if err := dialect.DB.Close(); err != nil {
-			return err
-		}
-		dialect.DB = again
-		work.Go(func() {
-			<-life.Done()
-			again.Close()
-		})
-	}
-	dialect.DB.SetMaxIdleConns(connections)
-	dialect.DB.SetMaxOpenConns(connections)
+	dialect.DB = db
 	if err := backend.Start(life); err != nil {
 		return err
 	}
@@ -184,4 +182,20 @@ func (d database) run(ctx context.Context, ready func()) error {
 		return err
 	}
 	return nil
+}
+
+// closeAll returns when each connection of a database is closed. sql.DB.Close
+// leaves those that are in use to their users, and kine does not wait for all of
+// its own.
+func closeAll(db *sql.DB) error {
+	const look = 5 * time.Millisecond
+	err := db.Close()
+	for range int(stopTimeout / look) {
+		if db.Stats().OpenConnections == 0 {
+			return err
+		}
+		time.Sleep(look)
+	}
+	slog.Warn("connections of the datastore are in use after its end", "connections", db.Stats().OpenConnections)
+	return err
 }

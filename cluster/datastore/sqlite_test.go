@@ -1,9 +1,12 @@
 package datastore
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +99,75 @@ func TestOthersCannotReadTheDatabases(t *testing.T) {
 		}
 		if info.Mode().Perm() != 0o700 {
 			t.Errorf("%s is open to others: %v", dir, info.Mode())
+		}
+	}
+}
+
+// Some of kine's work goes on when it was told to end, and files that are put in
+// the place of those would be written to.
+func TestAServerThatEndedHasNoFileOpen(t *testing.T) {
+	dir := t.TempDir()
+	for round := range 30 {
+		s, stop := serve(t, dir)
+		create(t, databaseOf(t, s, "/pods"), "/registry/"+strconv.Itoa(round))
+		stop()
+		descriptors, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range descriptors {
+			if file, err := os.Readlink("/proc/self/fd/" + d.Name()); err == nil && strings.HasPrefix(file, s.Path) {
+				t.Fatalf("round %d: %s is open", round, file)
+			}
+		}
+	}
+}
+
+func TestACheckChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := serve(t, dir)
+	defer stop()
+	create(t, databaseOf(t, s, "/pods"), "/registry/pod")
+	// As a power cut leaves them: what was written last is in the log only.
+	cut := filepath.Join(t.TempDir(), "state.db")
+	for _, end := range []string{"", "-wal"} {
+		contents, err := os.ReadFile(s.Path + end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(cut+end, contents, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log, err := os.ReadFile(cut + "-wal")
+	if err != nil || len(log) == 0 {
+		t.Fatalf("the log is empty: %v", err)
+	}
+	for _, test := range []struct {
+		name     string
+		contents []byte
+		want     error
+	}{
+		{name: "cut off"}, {"damaged", []byte("damaged"), ErrDamaged},
+	} {
+		if test.contents != nil {
+			if err := os.WriteFile(cut, test.contents, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, err := os.ReadFile(cut)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := CheckSQLite(t.Context(), cut); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		after, err := os.ReadFile(cut)
+		if err != nil || !bytes.Equal(after, before) {
+			t.Errorf("%s: the file was changed (%d bytes, before %d): %v", test.name, len(after), len(before), err)
+		}
+		if now, err := os.ReadFile(cut + "-wal"); err != nil || !bytes.Equal(now, log) {
+			t.Errorf("%s: the log was changed: %v", test.name, err)
 		}
 	}
 }

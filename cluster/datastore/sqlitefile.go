@@ -20,9 +20,18 @@ var ErrDamaged = errors.New("the database is damaged")
 // passed.
 const revisionGap = 1_000_000_000
 
-// open opens a database for one statement at a time. It must exist.
-func open(path string) (*sql.DB, error) {
-	name := url.URL{Scheme: "file", Path: path, RawQuery: "mode=rw"}
+// access is SQLite's mode of a database that must exist
+// (https://www.sqlite.org/uri.html, 3.4).
+type access string
+
+const (
+	readOnly  access = "ro" // changes nothing in the file, not even with what its log has
+	readWrite access = "rw"
+)
+
+// open opens a database for one statement at a time.
+func open(path string, mode access) (*sql.DB, error) {
+	name := url.URL{Scheme: "file", Path: path, RawQuery: "mode=" + string(mode)}
 	db, err := sql.Open(driverName, name.String())
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", path, err)
@@ -50,7 +59,7 @@ func CheckSQLite(ctx context.Context, path string) error {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	db, err := open(path)
+	db, err := open(path, readOnly)
 	if err != nil {
 		return err
 	}
@@ -68,7 +77,7 @@ func CheckSQLite(ctx context.Context, path string) error {
 // CopySQLite writes a database as it is now to another file, which must not
 // exist, and returns its revision. The server may run meanwhile.
 func CopySQLite(ctx context.Context, from, to string) (revision int64, err error) {
-	db, err := open(from)
+	db, err := open(from, readOnly)
 	if err != nil {
 		return 0, err
 	}
@@ -76,7 +85,7 @@ func CopySQLite(ctx context.Context, from, to string) (revision int64, err error
 	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", to); err != nil {
 		return 0, failure(from, err)
 	}
-	written, err := open(to)
+	written, err := open(to, readOnly)
 	if err != nil {
 		return 0, err
 	}
@@ -92,7 +101,7 @@ func RestoreSQLite(ctx context.Context, path string) error {
 	if err := CheckSQLite(ctx, path); err != nil {
 		return err
 	}
-	db, err := open(path)
+	db, err := open(path, readWrite)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package datastore
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 )
 
 // maxStatements bounds what a connection keeps prepared. kine has some thirty.
@@ -68,7 +69,7 @@ func (c *preparedConnection) prepared(ctx context.Context, text string) *prepare
 	if len(c.statements) >= maxStatements {
 		return nil
 	}
-	made, err := c.PrepareContext(ctx, text)
+	made, err := c.connection.PrepareContext(ctx, text)
 	if err != nil {
 		return nil // whoever runs it is told
 	}
@@ -80,6 +81,17 @@ func (c *preparedConnection) prepared(ctx context.Context, text string) *prepare
 	p := &prepared{statement: s}
 	c.statements[text] = p
 	return p
+}
+
+// PrepareContext gives the connection up with the statement. kine v0.17.5 keeps
+// one on which it could not prepare its own, and after some of them all would be
+// in use for ever.
+func (c *preparedConnection) PrepareContext(ctx context.Context, text string) (driver.Stmt, error) {
+	made, err := c.connection.PrepareContext(ctx, text)
+	if err != nil {
+		return nil, errors.Join(driver.ErrBadConn, err)
+	}
+	return made, nil
 }
 
 // forget closes a statement that failed: who knows what state it is in.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"modernc.org/sqlite"
 )
@@ -169,5 +170,53 @@ func TestStatementsKeptAreBounded(t *testing.T) {
 	}
 	if len(prepared) > maxStatements {
 		t.Errorf("%d statements are kept", len(prepared))
+	}
+}
+
+// kine prepares a statement in this way and does not close the connection.
+func TestAConnectionThatPreparedNothingIsGivenBack(t *testing.T) {
+	db, _ := openCounting(t)
+	ended, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for name, test := range map[string]struct {
+		ctx  context.Context
+		text string
+	}{
+		"it ended": {ended, "SELECT id FROM t"}, "no such table": {t.Context(), "SELECT id FROM u"},
+	} {
+		kept, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if test.ctx == ended {
+			cancel()
+		}
+		if _, err := kept.PrepareContext(test.ctx, test.text); err == nil {
+			t.Errorf("%s: it was prepared", name)
+		}
+		if now := db.Stats().InUse; now != 0 {
+			t.Fatalf("%s: %d connections are in use", name, now)
+		}
+	}
+}
+
+func TestTheEndWaitsForConnectionsInUse(t *testing.T) {
+	db, _ := openCounting(t)
+	used, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for db.PingContext(t.Context()) == nil {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(20 * time.Millisecond)
+		used.Close()
+	}()
+	if err := closeAll(db); err != nil {
+		t.Fatal(err)
+	}
+	if still := db.Stats().OpenConnections; still != 0 {
+		t.Errorf("%d connections are open after the end", still)
 	}
 }

@@ -103,6 +103,11 @@ func TestADamagedDatabaseIsMendedByTheLatestSnapshotThatIsWhole(t *testing.T) {
 		if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		for _, end := range []string{"-wal", "-shm"} { // it has what was written last
+			if err := os.RemoveAll(path + end); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	mended := func(at time.Time, want string) {
 		t.Helper()
