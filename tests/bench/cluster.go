@@ -124,6 +124,9 @@ const (
 	laterPod = "later"
 )
 
+// manyPod is the name of one of many.
+func manyPod(i int) string { return fmt.Sprintf("pod-%d", i) }
+
 // startOnNothing measures a start with an empty data folder.
 func (p *plane) startOnNothing(ctx context.Context, side *clusterSide) error {
 	if err := os.RemoveAll(p.data); err != nil {
@@ -165,7 +168,7 @@ func (p *plane) rest(ctx context.Context, side *clusterSide, d time.Duration) (e
 		return fmt.Errorf("%s, idle: %w", p.name, err)
 	}
 	for i := 1; i < manyPods; i++ {
-		pod := fmt.Sprintf("pod-%d", i)
+		pod := manyPod(i)
 		if err := r.client.createPod(ctx, pod); err != nil {
 			return err
 		}

@@ -35,9 +35,11 @@ func TestProcessesOfOneProgramAreOne(t *testing.T) {
 			}
 		}
 	}
-	disk := filepath.Join(proc, "stat")
-	if err := os.WriteFile(disk, []byte("  10 1 2 3 20 5 6 7 0 9 10\n"), 0o644); err != nil {
-		t.Fatal(err)
+	disk := filepath.Join(t.TempDir(), "stat")
+	for name, text := range map[string]string{disk: "  10 1 2 3 20 5 6 7 0 9 10\n", filepath.Join(proc, "stat"): "cpu  100 1 20 7000 800 3 4 0 50 0\ncpu0 1 1\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	snapshots := t.TempDir()
 	for name, text := range map[string]string{"one": "1234", "one.sha256": "12"} {
@@ -49,7 +51,7 @@ func TestProcessesOfOneProgramAreOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := sample{PSS: map[string]float64{"init": 20 << 10, "skerry run": 200 << 10, "shim": 3 << 10}, Written: 6 * 512, Snapshots: 6}
+	want := sample{PSS: map[string]float64{"init": 20 << 10, "skerry run": 200 << 10, "shim": 3 << 10}, CPU: 1280 * time.Millisecond, Written: 6 * 512, Snapshots: 6}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -9,7 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
+	"time"
 )
 
 // Where the machine of part node has what it needs.
@@ -18,9 +18,9 @@ const (
 	innerImages = "pause.tar"
 	innerData   = "/var/lib/skerry-bench"
 	innerRun    = "/run/skerry-bench"
-	// innerSide names the side to start. The node config brings it.
-	innerSide = "/etc/skerry-bench"
-	// innerMark is what the line with the times begins with.
+	// innerOrder tells what to do. The node config brings it.
+	innerOrder = "/etc/skerry-bench"
+	// innerMark is what a line with a result begins with.
 	innerMark = "bench: "
 )
 
@@ -30,10 +30,35 @@ const (
 	stockSide  = "stock"
 )
 
-// innerResult is what the program in the machine says, as one line of JSON.
+// order is what a machine is to do.
+type order struct {
+	// Side is what to start.
+	Side string `json:"side"`
+	// Idle is how long to leave it alone, and how long to watch it then, after a
+	// start with data.
+	Idle time.Duration `json:"idle"`
+}
+
+// innerResult is what the program in the machine says, as a line of JSON each.
 type innerResult struct {
 	Times nodeTimes `json:"times"`
-	Error string    `json:"error,omitempty"`
+	// Idle are with one Pod and with manyPods. They come after the times of a
+	// start with data, in a line of their own.
+	Idle  []nodeIdle `json:"idle,omitempty"`
+	Error string     `json:"error,omitempty"`
+}
+
+// tell writes a line to the machine's console.
+func (r innerResult) tell(console io.Writer, err error) error {
+	if err != nil {
+		r.Error = err.Error()
+	}
+	line, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(console, "\n%s%s\n", innerMark, line)
+	return err
 }
 
 // serve is what this program does as a service of a machine: what it has to tell
@@ -51,38 +76,46 @@ func serve(ctx context.Context, stderr io.Writer, service func(ctx context.Conte
 }
 
 // startInside starts one side on the machine that this program runs on, tells
-// on its console how long that took, and leaves it running until ctx ends.
+// on its console how long that took and what it takes when it is idle, and
+// leaves it running until ctx ends.
 func startInside(ctx context.Context, console io.Writer) error {
-	var r *running
-	var times startTimes
-	p, err := insidePlane(ctx)
+	var o order
+	contents, err := os.ReadFile(innerOrder)
 	if err == nil {
-		defer p.network.close()
-		r, times, err = p.startInside(ctx)
+		err = json.Unmarshal(contents, &o)
 	}
-	result := innerResult{Times: times.nodeTimes()}
+	var p *plane
+	if err == nil {
+		p, err = insidePlane(ctx, o.Side)
+	}
 	if err != nil {
-		result.Error = err.Error()
+		return errors.Join(innerResult{}.tell(console, err), wait(ctx))
 	}
-	line, err := json.Marshal(result)
-	if err != nil {
-		return err
+	defer p.network.close()
+	_, missing := os.Stat(p.data)
+	again := missing == nil
+	r, times, err := p.startInside(ctx, again)
+	if told := (innerResult{Times: times.nodeTimes()}).tell(console, err); told != nil || err != nil {
+		return errors.Join(told, wait(ctx))
 	}
-	fmt.Fprintf(console, "\n%s%s\n", innerMark, line)
+	if again {
+		idle, err := r.idleNode(ctx, o.Idle)
+		if err := (innerResult{Idle: idle}).tell(console, err); err != nil {
+			return errors.Join(err, r.end())
+		}
+	}
+	return errors.Join(wait(ctx), r.end())
+}
+
+// wait waits for the end of the service.
+func wait(ctx context.Context) error {
 	<-ctx.Done()
-	if r == nil {
-		return nil
-	}
-	return r.end()
+	return nil
 }
 
 // insidePlane is the side that the machine is to start.
-func insidePlane(ctx context.Context) (*plane, error) {
-	side, err := os.ReadFile(innerSide)
-	if err != nil {
-		return nil, err
-	}
-	p := &plane{name: strings.TrimSpace(string(side)), data: innerData, run: innerRun, node: benchNode}
+func insidePlane(ctx context.Context, side string) (*plane, error) {
+	p := &plane{name: side, data: innerData, run: innerRun, node: benchNode}
 	file := func(name string) string { return filepath.Join(innerFolder, name) }
 	const skerry = "/usr/bin/skerry"
 	switch p.name {
@@ -95,7 +128,7 @@ func insidePlane(ctx context.Context) (*plane, error) {
 		}
 		p.prepare = prepareStockNode(paths, skerry, file(innerImages))
 	default:
-		return nil, fmt.Errorf("%s: there is no side %q", innerSide, p.name)
+		return nil, fmt.Errorf("%s: there is no side %q", innerOrder, p.name)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startDeadline, errors.New("the machine gets no address"))
 	defer cancel()
@@ -107,11 +140,11 @@ func insidePlane(ctx context.Context) (*plane, error) {
 	return p, nil
 }
 
-// startInside starts the side, with the data of before if there are any. Its
-// error holds the ends of all logs: nobody sees them else.
-func (p *plane) startInside(ctx context.Context) (*running, startTimes, error) {
+// startInside starts the side, with data of before or without. Its error holds
+// the ends of all logs: nobody sees them else.
+func (p *plane) startInside(ctx context.Context, again bool) (*running, startTimes, error) {
 	pod := firstPod
-	if _, err := os.Stat(p.data); err == nil {
+	if again {
 		pod = laterPod
 	}
 	if err := os.MkdirAll(p.data, 0o700); err != nil {
@@ -126,6 +159,76 @@ func (p *plane) startInside(ctx context.Context) (*running, startTimes, error) {
 		}
 	}
 	return r, times, err
+}
+
+// nodeIdle is what a node takes that nobody asks for anything: all of the machine
+// but its process 1 and this program, with what the Pods' processes take.
+type nodeIdle struct {
+	PSS     float64 `json:"pss"`     // bytes
+	CPU     float64 `json:"cpu"`     // seconds a minute
+	Written float64 `json:"written"` // bytes a minute
+}
+
+// idleNode measures a node that has run both Pods of the starts, with one Pod and
+// then with manyPods.
+func (r *running) idleNode(ctx context.Context, d time.Duration) (idle []nodeIdle, err error) {
+	if err := r.client.deletePod(ctx, firstPod); err != nil {
+		return nil, err
+	}
+	one, err := r.watchMachine(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	for i := 1; i < manyPods; i++ {
+		if err := r.client.createPod(ctx, manyPod(i)); err != nil {
+			return nil, err
+		}
+	}
+	start, cancel := context.WithTimeoutCause(ctx, startDeadline, fmt.Errorf("%d Pods do not run", manyPods))
+	defer cancel()
+	for i := 1; i < manyPods; i++ {
+		if err := eventually(start, func() error { return r.client.podRuns(start, manyPod(i)) }); err != nil {
+			return nil, err
+		}
+	}
+	many, err := r.watchMachine(ctx, d)
+	return []nodeIdle{one, many}, err
+}
+
+// watchMachine leaves the machine alone for a time, and then watches it for as
+// long.
+func (r *running) watchMachine(ctx context.Context, d time.Duration) (idle nodeIdle, err error) {
+	if err := sleep(ctx, d); err != nil {
+		return idle, err
+	}
+	restarts, began := r.restarts(), time.Now()
+	before, err := takeSample("/proc", nodeDisk, "")
+	if err != nil {
+		return idle, err
+	}
+	if err := sleep(ctx, d); err != nil {
+		return idle, err
+	}
+	took := time.Since(began)
+	after, err := takeSample("/proc", nodeDisk, "")
+	if err != nil {
+		return idle, err
+	}
+	if r.restarts() != restarts {
+		return idle, errors.New("a process ended while nobody asked it for anything")
+	}
+	return idleBetween(before, after, took), nil
+}
+
+func idleBetween(before, after sample, took time.Duration) (idle nodeIdle) {
+	for name, pss := range after.PSS {
+		if name != "init" && name != "bench" {
+			idle.PSS += pss
+		}
+	}
+	idle.CPU = (after.CPU - before.CPU).Seconds() / took.Minutes()
+	idle.Written = (after.Written - before.Written) / took.Minutes()
+	return idle
 }
 
 // ownGlobalAddress is the machine's address in the network that it is in.

@@ -62,7 +62,7 @@ func run(stdout, stderr io.Writer, args []string) int {
 	flags.IntVar(&o.runs, "runs", 5, "builds, and starts of control planes and of nodes, to take the median of")
 	flags.IntVar(&o.boots, "boots", 5, "boots to take the median of, of each kind")
 	flags.BoolVar(&o.cold, "cold", false, "also build once with an empty cache; needs the network")
-	flags.DurationVar(&o.idle, "idle", 3*time.Minute, "how long to leave control planes alone, and then to watch them idle; nodes are left alone for three times that, servers 12m at least, and watched for ten times that")
+	flags.DurationVar(&o.idle, "idle", 3*time.Minute, "how long to leave control planes and nodes beside others alone, and then to watch them idle; in the part idle nodes are left alone for three times that, servers 12m at least, and watched for ten times that")
 	flags.StringVar(&o.write, "write", "", "file to write the tables to (default: standard output); parts in it that are not measured stay")
 	flags.BoolVar(&o.inNode, "in-node", false, "what the part node has its virtual machine do")
 	flags.BoolVar(&o.samples, "samples", false, "what the part idle has its virtual machines do")

@@ -47,20 +47,25 @@ func (t startTimes) nodeTimes() nodeTimes {
 type nodeSide struct {
 	name         string
 	first, again []nodeTimes
+	one, many    []nodeIdle // with one Pod, with manyPods
 }
 
 // nodeFigures are what the part node measures.
-type nodeFigures struct{ skerry, stock nodeSide }
+type nodeFigures struct {
+	skerry, stock nodeSide
+	idle          time.Duration
+}
 
 // measureNodes compares whole nodes: control plane, containerd, kubelet and
 // kube-proxy in a virtual machine. Each side starts on a disk without data, and
-// then, after power off, once more on the same disk.
+// then, after power off, once more on the same disk; then it is left alone, with
+// one Pod and with many.
 func measureNodes(ctx context.Context, s *session) error {
 	b, err := s.buildNode(ctx)
 	if err != nil {
 		return err
 	}
-	m := nodeFigures{skerry: nodeSide{name: skerrySide}, stock: nodeSide{name: stockSide}}
+	m := nodeFigures{skerry: nodeSide{name: skerrySide}, stock: nodeSide{name: stockSide}, idle: s.idle}
 	sides := []*nodeSide{&m.skerry, &m.stock}
 	runs := min(s.runs, maxNodeRuns)
 	for run := range runs {
@@ -144,31 +149,58 @@ func writeArchive(name, layout, program string) error {
 }
 
 // startNode adds a start without data and one with them to what is known of a
-// side.
+// side, and what it takes when it is idle.
 func (s *session) startNode(ctx context.Context, b built, side *nodeSide) error {
-	options, remove, err := s.newMachine(ctx, b, nodeMemory, fmt.Sprintf("files:\n- {path: %s, content: %s}\n", innerSide, side.name))
+	order, err := json.Marshal(order{side.name, s.idle})
+	if err != nil {
+		return err
+	}
+	options, remove, err := s.newMachine(ctx, b, nodeMemory, fmt.Sprintf("files:\n- {path: %s, content: '%s'}\n", innerOrder, order))
 	if err != nil {
 		return err
 	}
 	defer remove()
-	for _, times := range []*[]nodeTimes{&side.first, &side.again} {
-		var result innerResult
-		err := runMachine(ctx, options, func(console *machine.Console) error {
-			groups, err := console.Expect("^"+innerMark+"(.*)$", nodeDeadline)
-			if err != nil {
-				return err
-			}
-			return json.Unmarshal([]byte(groups[1]), &result)
-		})
-		if err == nil && result.Error != "" {
-			err = errors.New(result.Error)
+	err = runMachine(ctx, options, func(console *machine.Console) error {
+		first, err := nextResult(console)
+		if err == nil {
+			side.first = append(side.first, first.Times)
 		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return runMachine(ctx, options, func(console *machine.Console) error {
+		again, err := nextResult(console)
 		if err != nil {
 			return err
 		}
-		*times = append(*times, result.Times)
+		idle, err := nextResult(console)
+		if err == nil && len(idle.Idle) != 2 {
+			err = fmt.Errorf("measured idle %d times", len(idle.Idle))
+		}
+		if err != nil {
+			return fmt.Errorf("idle: %w", err)
+		}
+		side.again = append(side.again, again.Times)
+		side.one, side.many = append(side.one, idle.Idle[0]), append(side.many, idle.Idle[1])
+		return nil
+	})
+}
+
+// nextResult waits for what the program in a machine says.
+func nextResult(console *machine.Console) (result innerResult, err error) {
+	groups, err := console.Expect("^"+innerMark+"(.*)$", nodeDeadline)
+	if err != nil {
+		return result, err
 	}
-	return nil
+	if err := json.Unmarshal([]byte(groups[1]), &result); err != nil {
+		return result, err
+	}
+	if result.Error != "" {
+		err = errors.New(result.Error)
+	}
+	return result, err
 }
 
 func (m *nodeFigures) write(p *page) {
@@ -210,4 +242,27 @@ func (m *nodeFigures) write(p *page) {
 			p.paragraph("Of %s, processes ended and were started again after a second %d times in all starts.", side.name, n)
 		}
 	}
+
+	p.paragraph("Idle, after the second start: left alone for %v and then watched for as long; times measured: %d. It is what the machine takes but for its process 1 and the program that measures: "+
+		"memory is the sum of the processes' proportional sets, Pods and their shims included, which are the same on both sides; written is what the disk was given, the file system's own included.", m.idle, len(m.skerry.one))
+	t = nil
+	t.row("idle", "skerry", "stock", "ratio")
+	for _, kind := range []struct {
+		name          string
+		skerry, stock []nodeIdle
+	}{{"1 Pod", m.skerry.one, m.stock.one}, {fmt.Sprintf("%d Pods", manyPods), m.skerry.many, m.stock.many}} {
+		for _, figure := range []struct {
+			name string
+			of   func(nodeIdle) float64
+			show func([]float64) string
+		}{
+			{"PSS", func(i nodeIdle) float64 { return i.PSS }, inMiB},
+			{"processor time a minute", func(i nodeIdle) float64 { return i.CPU }, seconds},
+			{"written a minute", func(i nodeIdle) float64 { return i.Written }, inKiB},
+		} {
+			a, b := pick(kind.skerry, figure.of), pick(kind.stock, figure.of)
+			t.row(figure.name+", "+kind.name, figure.show(a), figure.show(b), ratio(median(a), median(b)))
+		}
+	}
+	t.write(p)
 }

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/tests/machine"
 )
 
 func TestNodesAreComparedByTheirMedians(t *testing.T) {
@@ -24,17 +25,23 @@ func TestNodesAreComparedByTheirMedians(t *testing.T) {
 		return nodeTimes{Ready: d, Account: 2 * d, Node: 3 * d, Running: 4 * d}
 	}
 	m := nodeFigures{
-		skerry: nodeSide{first: []nodeTimes{start(time.Second), start(3 * time.Second), start(time.Second)}, again: []nodeTimes{start(time.Second)}},
-		stock:  nodeSide{name: stockSide, first: []nodeTimes{{Ready: 2 * time.Second, Account: 4 * time.Second, Node: 6 * time.Second, Running: 8 * time.Second, Restarts: 3}}, again: []nodeTimes{start(time.Second)}},
+		skerry: nodeSide{first: []nodeTimes{start(time.Second), start(3 * time.Second), start(time.Second)}, again: []nodeTimes{start(time.Second)},
+			one: []nodeIdle{{PSS: 100 << 20, CPU: 2, Written: 1 << 10}}, many: []nodeIdle{{PSS: 150 << 20, CPU: 3, Written: 2 << 10}}},
+		stock: nodeSide{name: stockSide, first: []nodeTimes{{Ready: 2 * time.Second, Account: 4 * time.Second, Node: 6 * time.Second, Running: 8 * time.Second, Restarts: 3}}, again: []nodeTimes{start(time.Second)},
+			one: []nodeIdle{{PSS: 200 << 20, CPU: 4, Written: 4 << 10}}, many: []nodeIdle{{PSS: 300 << 20, CPU: 4, Written: 4 << 10}}},
 	}
 	var p page
 	m.write(&p)
 	got := rows(&p)
 	for what, want := range map[string][]string{
-		"API server ready, no data":      {"1.00 s (1.00–3.00)", "2.00 s", "0.50×", ""},
-		"Ready node, no data":            {"3.00 s (3.00–9.00)", "6.00 s", "0.50×", "≤ 0.7×"},
-		"first Pod runs, no data":        {"4.00 s (4.00–12.00)", "8.00 s", "0.50×", "≤ 0.7×"},
-		"first Pod runs, data of before": {"4.00 s", "4.00 s", "1.00×", "≤ 0.7×"},
+		"API server ready, no data":        {"1.00 s (1.00–3.00)", "2.00 s", "0.50×", ""},
+		"Ready node, no data":              {"3.00 s (3.00–9.00)", "6.00 s", "0.50×", "≤ 0.7×"},
+		"first Pod runs, no data":          {"4.00 s (4.00–12.00)", "8.00 s", "0.50×", "≤ 0.7×"},
+		"first Pod runs, data of before":   {"4.00 s", "4.00 s", "1.00×", "≤ 0.7×"},
+		"PSS, 1 Pod":                       {"100.0 MiB", "200.0 MiB", "0.50×"},
+		"written a minute, 1 Pod":          {"1.0 KiB", "4.0 KiB", "0.25×"},
+		"PSS, 30 Pods":                     {"150.0 MiB", "300.0 MiB", "0.50×"},
+		"processor time a minute, 30 Pods": {"3.00 s", "4.00 s", "0.75×"},
 	} {
 		if diff := cmp.Diff(want, got[what]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
@@ -155,8 +162,44 @@ func TestAFailureInsideIsTold(t *testing.T) {
 	}
 	line, ok := strings.CutPrefix(strings.TrimSpace(console.String()), innerMark)
 	var result innerResult
-	if err := json.Unmarshal([]byte(line), &result); err != nil || !ok || !strings.Contains(result.Error, innerSide) {
+	if err := json.Unmarshal([]byte(line), &result); err != nil || !ok || !strings.Contains(result.Error, innerOrder) {
 		t.Errorf("the console shows %q: %v", console.String(), err)
+	}
+}
+
+func TestAMachinesResultsAreReadOneByOne(t *testing.T) {
+	text := new(strings.Builder)
+	for _, told := range []struct {
+		result innerResult
+		err    error
+	}{
+		{result: innerResult{Times: nodeTimes{Ready: time.Second}}}, {result: innerResult{Idle: []nodeIdle{{PSS: 1}, {PSS: 2}}}}, {err: errors.New("it\nhangs")},
+	} {
+		if err := told.result.tell(text, told.err); err != nil {
+			t.Fatal(err)
+		}
+	}
+	console := machine.NewConsole()
+	console.Follow(strings.NewReader(text.String()))
+	if times, err := nextResult(console); err != nil || times.Times.Ready != time.Second {
+		t.Errorf("got %+v, %v", times, err)
+	}
+	if idle, err := nextResult(console); err != nil || len(idle.Idle) != 2 || idle.Idle[1].PSS != 2 {
+		t.Errorf("got %+v, %v", idle, err)
+	}
+	if failed, err := nextResult(console); err == nil || err.Error() != "it\nhangs" {
+		t.Errorf("got %+v, %v", failed, err)
+	}
+	if more, err := nextResult(console); err == nil {
+		t.Errorf("got %+v after the end", more)
+	}
+}
+
+func TestAnIdleNodeIsAllButTheMachineItself(t *testing.T) {
+	before := sample{PSS: map[string]float64{"kubelet": 900}, CPU: time.Minute, Written: 1000}
+	after := sample{PSS: map[string]float64{"kubelet": 80, "etcd": 20, "init": 7, "bench": 9}, CPU: time.Minute + 10*time.Second, Written: 4000}
+	if diff := cmp.Diff(nodeIdle{PSS: 100, CPU: 5, Written: 1500}, idleBetween(before, after, 2*time.Minute)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

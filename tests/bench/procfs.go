@@ -40,6 +40,30 @@ func parseCPU(stat string) (time.Duration, error) {
 	return time.Duration(ticks) * clockTick, nil
 }
 
+// parseBusy returns the time that all processors of a machine worked, out of
+// /proc/stat (proc_stat(5), the line cpu): all that they were not idle or waited
+// for disks. The time of guests is among that of users.
+func parseBusy(stat string) (time.Duration, error) {
+	line, _, _ := strings.Cut(stat, "\n")
+	fields := strings.Fields(line)
+	const idle, wait, steal = 4, 5, 8 // the name is the first
+	if len(fields) <= steal || fields[0] != "cpu" {
+		return 0, fmt.Errorf("%q is not how /proc/stat begins", line)
+	}
+	var ticks int64
+	for i, field := range fields[:steal] {
+		if i == 0 || i == idle || i == wait {
+			continue
+		}
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("/proc/stat: %w", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * clockTick, nil
+}
+
 // parseWritten returns the bytes of pages that a process made dirty and that
 // have to go to a disk, out of /proc/PID/io (proc_pid_io(5), write_bytes). What
 // is written to file systems in memory is not among them.

@@ -22,6 +22,18 @@ func TestProcessorTimeIsReadWhateverTheProgramIsCalled(t *testing.T) {
 	}
 }
 
+func TestAMachineIsBusyWhenItNeitherIdlesNorWaits(t *testing.T) {
+	const others = "\ncpu0 1 1 1 1 1 1 1 1 1 1\nintr 5\n"
+	if got, err := parseBusy("cpu  100 1 20 7000 800 3 4 900 50 0" + others); err != nil || got != 1280*time.Millisecond {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, wrong := range []string{"", "cpu 1 2 3", "cpu0 1 2 3 4 5 6 7 8 9 10", "cpu 1 2 many 4 5 6 7 8 9 10"} {
+		if got, err := parseBusy(wrong + others); err == nil {
+			t.Errorf("%q: got %v", wrong, got)
+		}
+	}
+}
+
 func TestWrittenIsWhatGoesToDisks(t *testing.T) {
 	const io = "rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 5\nwrite_bytes: 8192\ncancelled_write_bytes: 4096\n"
 	if got, err := parseWritten(io); err != nil || got != 8192 {

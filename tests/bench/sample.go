@@ -18,6 +18,9 @@ import (
 // sampleInterval is how often the program in the machine looks.
 const sampleInterval = 30 * time.Second
 
+// nodeDisk tells what a virtual machine's disk was given.
+const nodeDisk = "/sys/block/vda/stat"
+
 // sample is what processes have and what a disk was given, at a moment.
 type sample struct {
 	// Age is the time since the samples began.
@@ -25,6 +28,8 @@ type sample struct {
 	// PSS are the proportional sets in bytes; programs that run several times
 	// are one.
 	PSS map[string]float64 `json:"pss"`
+	// CPU is what the processors have worked since the start.
+	CPU time.Duration `json:"cpu"`
 	// Written is what the disk was given since the start, in bytes.
 	Written float64 `json:"written"`
 	// Snapshots are the bytes of the datastore's snapshots.
@@ -40,7 +45,7 @@ const sampleMark = "sample: "
 // until ctx ends.
 func takeSamples(ctx context.Context, console io.Writer) error {
 	for began := time.Now(); sleep(ctx, sampleInterval) == nil; {
-		now, failure := takeSample("/proc", "/sys/block/vda/stat", "/var/lib/skerry/server/snapshots")
+		now, failure := takeSample("/proc", nodeDisk, "/var/lib/skerry/server/snapshots")
 		now.Age = time.Since(began)
 		if failure != nil {
 			now.Error = failure.Error()
@@ -57,8 +62,14 @@ func takeSamples(ctx context.Context, console io.Writer) error {
 }
 
 func takeSample(proc, disk, snapshots string) (s sample, err error) {
-	stat, err := os.ReadFile(disk)
+	stat, err := os.ReadFile(filepath.Join(proc, "stat"))
 	if err != nil {
+		return s, err
+	}
+	if s.CPU, err = parseBusy(string(stat)); err != nil {
+		return s, err
+	}
+	if stat, err = os.ReadFile(disk); err != nil {
 		return s, err
 	}
 	if s.Written, err = parseDiskWritten(string(stat)); err != nil {
