@@ -15,16 +15,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/skerry-os/skerry/cluster/config"
+	"github.com/skerry-os/skerry/cluster/container"
 	"github.com/skerry-os/skerry/cluster/control"
 	"github.com/skerry-os/skerry/cluster/dataversion"
 	"github.com/skerry-os/skerry/cluster/hostcheck"
 	kube "github.com/skerry-os/skerry/cluster/kubernetes"
+	"github.com/skerry-os/skerry/cluster/liveness"
 	"github.com/skerry-os/skerry/cluster/node"
 	"github.com/skerry-os/skerry/cluster/notify"
 	"github.com/skerry-os/skerry/cluster/process"
@@ -38,9 +41,19 @@ const (
 
 // parts are those that run beside the first process.
 var (
-	nodePart       = process.Part{Name: NodePart}
-	containerdPart = process.Part{Name: ContainerdPart}
+	nodePart       = process.Part{Name: NodePart, Watch: watchNode}
+	containerdPart = process.Part{Name: ContainerdPart, Watch: watchContainerd}
 )
+
+func watchControl(ctx context.Context, c *config.Config) error {
+	return liveness.Watch(ctx, func(ctx context.Context) error { return control.Ask(ctx, c) })
+}
+
+func watchNode(ctx context.Context, _ *config.Config) error { return liveness.Watch(ctx, node.Ask) }
+
+func watchContainerd(ctx context.Context, c *config.Config) error {
+	return liveness.Watch(ctx, func(ctx context.Context) error { return container.Ask(ctx, c) })
+}
 
 // Run runs a server or an agent until ctx ends or its first part fails.
 func Run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) error {
@@ -80,13 +93,13 @@ func run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) e
 			return now.Round(0).Sub(began.Round(0)), now.Sub(began)
 		})
 	})
-	group.Go(func() error { return supervisor.Watchdog(ctx) })
 	if !c.DisableAgent {
 		group.Go(func() error { return containerdPart.Run(ctx, c) })
 	}
 	var credentials string
+	watch := watchNode
 	if c.Role == config.Server {
-		credentials = control.AdminKubeconfig(c)
+		credentials, watch = control.AdminKubeconfig(c), watchControl
 		first := &control.Control{Config: c, Address: c.NodeIP, Progress: supervisor.Status}
 		group.Go(func() error { return first.Run(ctx) })
 		if !c.DisableAgent {
@@ -98,6 +111,9 @@ func run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) e
 		group.Go(func() error { return first.Run(ctx) })
 	}
 	group.Go(func() error {
+		return keepAlive(ctx, supervisor, func(ctx context.Context) error { return watch(ctx, c) })
+	})
+	group.Go(func() error {
 		r := readiness{config: c, credentials: credentials, node: reports{began: began}}
 		if err := r.waitUntilReady(ctx, supervisor.Status); err != nil {
 			return nil // ctx ended
@@ -108,4 +124,19 @@ func run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) e
 		return nil
 	})
 	return group.Wait()
+}
+
+// keepAlive tells the supervisor that this process is alive until it hangs; then
+// the supervisor starts it again.
+func keepAlive(ctx context.Context, supervisor *notify.Supervisor, watch func(context.Context) error) error {
+	alive, end := context.WithCancel(ctx)
+	defer end()
+	go func() {
+		defer end()
+		if err := watch(alive); err != nil {
+			slog.Error("this process hangs: whoever started it is to start it again", "error", err)
+			supervisor.Status("waiting to be started again: " + err.Error())
+		}
+	}()
+	return supervisor.Watchdog(alive)
 }

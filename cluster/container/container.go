@@ -11,6 +11,11 @@ import (
 	"text/template"
 
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/skerry-os/skerry/cluster/atomicfile"
 	"github.com/skerry-os/skerry/cluster/config"
@@ -122,4 +127,18 @@ func Run(ctx context.Context, c *config.Config) error {
 		return fmt.Errorf("containerd: %w", err)
 	}
 	return nil
+}
+
+// Ask waits for an answer of this machine's containerd, whatever it is.
+func Ask(ctx context.Context, c *config.Config) error {
+	connection, err := grpc.NewClient("unix://"+Socket(c), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	_, err = grpc_health_v1.NewHealthClient(connection).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+	if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded {
+		return nil
+	}
+	return err
 }

@@ -63,6 +63,19 @@ type Control struct {
 // programs use.
 func AdminKubeconfig(c *config.Config) string { return c.RunFile("control", "admin.kubeconfig") }
 
+// Ask waits for an answer of this machine's API server, whatever it is.
+func Ask(ctx context.Context, c *config.Config) error {
+	_, client, err := kubeconfig.Client(AdminKubeconfig(c))
+	if err != nil {
+		return err
+	}
+	var status int
+	if err := client.Discovery().RESTClient().Get().AbsPath("/livez").Do(ctx).StatusCode(&status).Error(); status == 0 {
+		return err
+	}
+	return nil
+}
+
 // DatastoreSocket is where the API server finds the datastore.
 func DatastoreSocket(c *config.Config) string { return c.RunFile("control", "datastore.sock") }
 

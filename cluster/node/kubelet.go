@@ -1,7 +1,9 @@
 package node
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 
@@ -119,4 +121,21 @@ func (n *Node) proxyFlags(m *join.Response) kube.Flags {
 		"healthz-bind-address": "127.0.0.1:10256",
 		"metrics-bind-address": "127.0.0.1:10249",
 	}
+}
+
+// healthURL is where a kubelet tells its health; the port is its default
+// (KubeletConfiguration, healthzPort).
+const healthURL = "http://127.0.0.1:10248/healthz"
+
+// Ask waits for an answer of this machine's kubelet, whatever it is.
+func Ask(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, healthURL, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
 }

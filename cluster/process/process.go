@@ -34,10 +34,12 @@ const (
 // Part is a part of a server with a process of its own.
 type Part struct {
 	Name string // the hidden command that runs it
+	// Watch returns an error when the part hangs, and nil when ctx ends.
+	Watch func(ctx context.Context, c *config.Config) error
 }
 
-// Run keeps a part running until ctx ends: a part that ends by itself is
-// started again after a pause that grows.
+// Run keeps a part running until ctx ends: a part that ends by itself, or that
+// hangs and is ended, is started again after a pause that grows.
 func (p Part) Run(ctx context.Context, c *config.Config) error {
 	restart.Keep(ctx, firstPause, lastPause, func(ctx context.Context) error { return p.once(ctx, c) }, func(err error, pause time.Duration) {
 		slog.Error("a part of the server ended", "part", p.Name, "error", err, "restart in", pause)
@@ -60,11 +62,18 @@ func (p Part) once(ctx context.Context, c *config.Config) error {
 		reader.Close()
 		return err
 	}
-	cmd := exec.CommandContext(ctx, self, p.Name)
+	running, end := context.WithCancel(ctx)
+	defer end()
+	cmd := exec.CommandContext(running, self, p.Name)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{reader}
 	cmd.Env = os.Environ()
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Cancel = func() error {
+		if ctx.Err() == nil { // it hangs: it shall say where
+			return cmd.Process.Signal(syscall.SIGABRT)
+		}
+		return cmd.Process.Signal(syscall.SIGTERM)
+	}
 	cmd.WaitDelay = stopTimeout
 	err = cmd.Start()
 	reader.Close()
@@ -75,7 +84,16 @@ func (p Part) once(ctx context.Context, c *config.Config) error {
 	if _, err := writer.Write(append(settings, '\n')); err != nil {
 		cmd.Process.Kill()
 	}
+	hangs := make(chan error, 1)
+	go func() {
+		defer end()
+		hangs <- p.Watch(running, c)
+	}()
 	err = cmd.Wait()
+	end()
+	if err := <-hangs; err != nil {
+		return err
+	}
 	if err == nil {
 		return errors.New("it ended without an error")
 	}

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -76,7 +77,7 @@ func TestAPartGetsItsSettingsAndStopsInOrder(t *testing.T) {
 	c := settings(t, "runs")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Part{Name: childPart}.Run(ctx, c) }()
+	go func() { ended <- Part{childPart, neverHangs}.Run(ctx, c) }()
 	if got := expect(t, c, 1); got[0] != `start runs socket=""` {
 		t.Errorf("the child noted %q", got)
 	}
@@ -93,8 +94,39 @@ func TestAPartThatFailsIsStartedAgain(t *testing.T) {
 	c := settings(t, "fails")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go Part{Name: childPart}.Run(ctx, c)
+	go Part{childPart, neverHangs}.Run(ctx, c)
 	expect(t, c, 2)
+}
+
+// neverHangs is how most parts are.
+func neverHangs(ctx context.Context, _ *config.Config) error {
+	<-ctx.Done()
+	return nil
+}
+
+func TestAPartThatHangsIsEndedAndStartedAgain(t *testing.T) {
+	for _, name := range []string{"runs", "stopped"} {
+		c := settings(t, name)
+		ctx, cancel := context.WithCancel(t.Context())
+		watched := 0
+		ended := make(chan error, 1)
+		go func() {
+			ended <- Part{childPart, func(ctx context.Context, c *config.Config) error {
+				if watched++; watched > 1 {
+					return neverHangs(ctx, c)
+				}
+				expect(t, c, 1)
+				return errors.New("no answer")
+			}}.Run(ctx, c)
+		}()
+		if got := expect(t, c, 2); !strings.HasPrefix(got[1], "start ") {
+			t.Errorf("%s: the child noted %q", name, got)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // However a parent ends, the end of the pipe tells its child.
