@@ -175,7 +175,7 @@ func (r *running) idleNode(ctx context.Context, d time.Duration) (idle []nodeIdl
 	if err := r.client.deletePod(ctx, firstPod); err != nil {
 		return nil, err
 	}
-	one, err := r.watchMachine(ctx, d)
+	one, err := r.watchMachine(ctx, d, d)
 	if err != nil {
 		return nil, err
 	}
@@ -191,14 +191,18 @@ func (r *running) idleNode(ctx context.Context, d time.Duration) (idle []nodeIdl
 			return nil, err
 		}
 	}
-	many, err := r.watchMachine(ctx, d)
+	many, err := r.watchMachine(ctx, manyPodsSettle*d, d)
 	return []nodeIdle{one, many}, err
 }
 
-// watchMachine leaves the machine alone for a time, and then watches it for as
-// long.
-func (r *running) watchMachine(ctx context.Context, d time.Duration) (idle nodeIdle, err error) {
-	if err := sleep(ctx, d); err != nil {
+// manyPodsSettle is for how much longer than with one Pod a node is left alone
+// with manyPods: a minute after the last one began to run, an emulated machine
+// was as busy as before.
+const manyPodsSettle = 5
+
+// watchMachine leaves the machine alone for a time, and then watches it.
+func (r *running) watchMachine(ctx context.Context, alone, d time.Duration) (idle nodeIdle, err error) {
+	if err := sleep(ctx, alone); err != nil {
 		return idle, err
 	}
 	restarts, began := r.restarts(), time.Now()

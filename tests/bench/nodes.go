@@ -243,8 +243,8 @@ func (m *nodeFigures) write(p *page) {
 		}
 	}
 
-	p.paragraph("Idle, after the second start: left alone for %v and then watched for as long; times measured: %d. It is what the machine takes but for its process 1 and the program that measures: "+
-		"memory is the sum of the processes' proportional sets, Pods and their shims included, which are the same on both sides; written is what the disk was given, the file system's own included.", m.idle, len(m.skerry.one))
+	p.paragraph("Idle, after the second start: left alone for %v, with %d Pods for %v, and then watched for %[1]v; times measured: %[4]d. It is what the machine takes but for its process 1 and the program that measures: "+
+		"memory is the sum of the processes' proportional sets, Pods and their shims included, which are the same on both sides; written is what the disk was given, the file system's own included.", m.idle, manyPods, manyPodsSettle*m.idle, len(m.skerry.one))
 	t = nil
 	t.row("idle", "skerry", "stock", "ratio")
 	for _, kind := range []struct {
