@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -184,18 +183,20 @@ func (d database) run(ctx context.Context, ready func()) (err error) {
 	return nil
 }
 
+// lastTransaction is how long a card may take for what it was given last.
+const lastTransaction = 20 * time.Second
+
 // closeAll returns when each connection of a database is closed. sql.DB.Close
 // leaves those that are in use to their users, and kine does not wait for all of
-// its own.
+// its own. It is an error if they go on for longer than lastTransaction.
 func closeAll(db *sql.DB) error {
 	const look = 5 * time.Millisecond
 	err := db.Close()
-	for range int(stopTimeout / look) {
+	for range int(lastTransaction / look) {
 		if db.Stats().OpenConnections == 0 {
 			return err
 		}
 		time.Sleep(look)
 	}
-	slog.Warn("connections of the datastore are in use after its end", "connections", db.Stats().OpenConnections)
-	return err
+	return errors.Join(err, fmt.Errorf("%d connections are in use %v after the end", db.Stats().OpenConnections, lastTransaction))
 }

@@ -148,7 +148,7 @@ func TestACheckChangesNothing(t *testing.T) {
 		contents []byte
 		want     error
 	}{
-		{name: "cut off"}, {"damaged", []byte("damaged"), ErrDamaged},
+		{name: "cut off"}, {"damaged", []byte("damaged"), ErrDamaged}, {"emptied", []byte{}, ErrDamaged},
 	} {
 		if test.contents != nil {
 			if err := os.WriteFile(cut, test.contents, 0o600); err != nil {
@@ -169,5 +169,49 @@ func TestACheckChangesNothing(t *testing.T) {
 		if now, err := os.ReadFile(cut + "-wal"); err != nil || !bytes.Equal(now, log) {
 			t.Errorf("%s: the log was changed: %v", test.name, err)
 		}
+	}
+}
+
+// A database is in this state in its first moments only, and after a restore,
+// before the server that opens it gives it a log.
+func TestATransactionWithoutALogIsFinished(t *testing.T) {
+	path, cut := filepath.Join(t.TempDir(), "state.db"), filepath.Join(t.TempDir(), "state.db")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := open(path, readWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range []string{
+		"PRAGMA cache_size = 1", "CREATE TABLE t (text)", "INSERT INTO t VALUES ('before')", "BEGIN",
+		"INSERT INTO t SELECT hex(randomblob(500)) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n LIMIT 200) SELECT i FROM n)",
+		"UPDATE t SET text = 'lost'",
+	} {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	for _, end := range []string{"", "-journal"} {
+		contents, err := os.ReadFile(path + end)
+		if err != nil || len(contents) == 0 {
+			t.Fatalf("state.db%s: %d bytes, %v", end, len(contents), err)
+		}
+		if err := os.WriteFile(cut+end, contents, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := CheckSQLite(t.Context(), cut); err != nil {
+		t.Fatal(err)
+	}
+	after, err := open(cut, readOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer after.Close()
+	var rows, old int
+	if err := after.QueryRow("SELECT COUNT(*), SUM(text = 'before') FROM t").Scan(&rows, &old); err != nil || rows != 1 || old != 1 {
+		t.Errorf("there are %d rows, %d of before: %v", rows, old, err)
 	}
 }

@@ -25,7 +25,7 @@ const revisionGap = 1_000_000_000
 type access string
 
 const (
-	readOnly  access = "ro" // changes nothing in the file, not even with what its log has
+	readOnly  access = "ro" // changes nothing in the file nor in its log
 	readWrite access = "rw"
 )
 
@@ -53,13 +53,35 @@ func failure(path string, err error) error {
 	return fmt.Errorf("database %s: %w", path, err)
 }
 
+func bytesOf(path string) (int64, error) {
+	status, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	return status.Size(), nil
+}
+
 // CheckSQLite reads a whole database and returns ErrDamaged if it is not one
-// any more. A missing file is no error.
+// any more. A missing file is no error. It changes nothing, but finishes a
+// transaction that a power cut broke off before the database had a log
+// (https://www.sqlite.org/lockingv3.html, 4.1): it cannot be read else.
 func CheckSQLite(ctx context.Context, path string) error {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	size, err := bytesOf(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	db, err := open(path, readOnly)
+	if err != nil {
+		return err
+	}
+	// SQLite removes the log of an empty database.
+	if log, err := bytesOf(path + "-wal"); size == 0 && err == nil && log > 0 {
+		return fmt.Errorf("%s: %w: it is empty, and its log has %d bytes", path, ErrDamaged, log)
+	}
+	mode := readOnly
+	if journal, err := bytesOf(path + "-journal"); err == nil && journal > 0 {
+		mode = readWrite
+	}
+	db, err := open(path, mode)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package datastore
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 )
 
 // maxStatements bounds what a connection keeps prepared. kine has some thirty.
@@ -89,10 +88,15 @@ func (c *preparedConnection) prepared(ctx context.Context, text string) *prepare
 func (c *preparedConnection) PrepareContext(ctx context.Context, text string) (driver.Stmt, error) {
 	made, err := c.connection.PrepareContext(ctx, text)
 	if err != nil {
-		return nil, errors.Join(driver.ErrBadConn, err)
+		return nil, badConnection{err}
 	}
 	return made, nil
 }
+
+// badConnection is an error after which database/sql closes the connection.
+type badConnection struct{ error }
+
+func (b badConnection) Unwrap() []error { return []error{driver.ErrBadConn, b.error} }
 
 // forget closes a statement that failed: who knows what state it is in.
 func (c *preparedConnection) forget(text string, p *prepared) {

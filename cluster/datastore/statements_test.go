@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -191,8 +192,8 @@ func TestAConnectionThatPreparedNothingIsGivenBack(t *testing.T) {
 		if test.ctx == ended {
 			cancel()
 		}
-		if _, err := kept.PrepareContext(test.ctx, test.text); err == nil {
-			t.Errorf("%s: it was prepared", name)
+		if _, err := kept.PrepareContext(test.ctx, test.text); err == nil || errors.Is(err, context.Canceled) != (test.ctx == ended) || strings.Contains(err.Error(), "bad connection") {
+			t.Errorf("%s: got %v", name, err)
 		}
 		if now := db.Stats().InUse; now != 0 {
 			t.Fatalf("%s: %d connections are in use", name, now)

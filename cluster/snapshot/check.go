@@ -119,11 +119,8 @@ func forgetDamaged(latest string) {
 	}
 }
 
+// isEmpty tells whether a database that was checked has nothing in it.
 func isEmpty(path string) bool {
 	status, err := os.Stat(path)
-	if err != nil || status.Size() > 0 {
-		return false
-	}
-	log, err := os.Stat(path + "-wal") // what was written last may be there only
-	return err != nil || log.Size() == 0
+	return err == nil && status.Size() == 0
 }
