@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -89,28 +90,25 @@ func startInside(ctx context.Context, console io.Writer) error {
 		p, err = insidePlane(ctx, o.Side)
 	}
 	if err != nil {
-		return errors.Join(innerResult{}.tell(console, err), wait(ctx))
+		return innerResult{}.tell(console, err)
 	}
 	defer p.network.close()
-	_, missing := os.Stat(p.data)
-	again := missing == nil
+	again := true
+	if _, err := os.Stat(p.data); errors.Is(err, fs.ErrNotExist) {
+		again = false
+	}
 	r, times, err := p.startInside(ctx, again)
-	if told := (innerResult{Times: times.nodeTimes()}).tell(console, err); told != nil || err != nil {
-		return errors.Join(told, wait(ctx))
+	told := innerResult{Times: times.nodeTimes()}.tell(console, err)
+	if err == nil && told == nil && again {
+		var idle []nodeIdle
+		idle, err = r.idleNode(ctx, o.Idle)
+		told = innerResult{Idle: idle}.tell(console, err)
 	}
-	if again {
-		idle, err := r.idleNode(ctx, o.Idle)
-		if err := (innerResult{Idle: idle}).tell(console, err); err != nil {
-			return errors.Join(err, r.end())
-		}
-	}
-	return errors.Join(wait(ctx), r.end())
-}
-
-// wait waits for the end of the service.
-func wait(ctx context.Context) error {
 	<-ctx.Done()
-	return nil
+	if r != nil {
+		told = errors.Join(told, r.end())
+	}
+	return told
 }
 
 // insidePlane is the side that the machine is to start.
@@ -161,10 +159,9 @@ func (p *plane) startInside(ctx context.Context, again bool) (*running, startTim
 	return r, times, err
 }
 
-// nodeIdle is what a node takes that nobody asks for anything: all of the machine
-// but its process 1 and this program, with what the Pods' processes take.
+// nodeIdle is what a machine takes with a node that nobody asks for anything.
 type nodeIdle struct {
-	PSS     float64 `json:"pss"`     // bytes
+	PSS     float64 `json:"pss"`     // bytes, but for process 1 and this program
 	CPU     float64 `json:"cpu"`     // seconds a minute
 	Written float64 `json:"written"` // bytes a minute
 }
@@ -206,7 +203,7 @@ func (r *running) watchMachine(ctx context.Context, alone, d time.Duration) (idl
 		return idle, err
 	}
 	restarts, began := r.restarts(), time.Now()
-	before, err := takeSample("/proc", nodeDisk, "")
+	cpu, written, err := machineCounters("/proc", nodeDisk)
 	if err != nil {
 		return idle, err
 	}
@@ -221,17 +218,19 @@ func (r *running) watchMachine(ctx context.Context, alone, d time.Duration) (idl
 	if r.restarts() != restarts {
 		return idle, errors.New("a process ended while nobody asked it for anything")
 	}
-	return idleBetween(before, after, took), nil
+	return idleSince(cpu, written, after, took), nil
 }
 
-func idleBetween(before, after sample, took time.Duration) (idle nodeIdle) {
+// idleSince is what a machine took in a time, out of its counters before it and
+// what there is after it.
+func idleSince(cpu time.Duration, written float64, after sample, took time.Duration) (idle nodeIdle) {
 	for name, pss := range after.PSS {
 		if name != "init" && name != "bench" {
 			idle.PSS += pss
 		}
 	}
-	idle.CPU = (after.CPU - before.CPU).Seconds() / took.Minutes()
-	idle.Written = (after.Written - before.Written) / took.Minutes()
+	idle.CPU = (after.CPU - cpu).Seconds() / took.Minutes()
+	idle.Written = (after.Written - written) / took.Minutes()
 	return idle
 }
 

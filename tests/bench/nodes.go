@@ -20,7 +20,7 @@ const (
 	nodeBoard = "x86_64"
 	// nodeMemory is in MiB. The stock components need more than skerry.
 	nodeMemory = 3072
-	// maxNodeRuns bounds what is spent on a quarter of an hour each.
+	// maxNodeRuns bounds what is spent on an hour each.
 	maxNodeRuns = 3
 	// nodeDeadline is for a machine that says nothing of what hangs.
 	nodeDeadline = 3 * startDeadline
@@ -151,17 +151,17 @@ func writeArchive(name, layout, program string) error {
 // startNode adds a start without data and one with them to what is known of a
 // side, and what it takes when it is idle.
 func (s *session) startNode(ctx context.Context, b built, side *nodeSide) error {
-	order, err := json.Marshal(order{side.name, s.idle})
+	todo, err := json.Marshal(order{side.name, s.idle})
 	if err != nil {
 		return err
 	}
-	options, remove, err := s.newMachine(ctx, b, nodeMemory, fmt.Sprintf("files:\n- {path: %s, content: '%s'}\n", innerOrder, order))
+	options, remove, err := s.newMachine(ctx, b, nodeMemory, fmt.Sprintf("files:\n- {path: %s, content: '%s'}\n", innerOrder, todo))
 	if err != nil {
 		return err
 	}
 	defer remove()
 	err = runMachine(ctx, options, func(console *machine.Console) error {
-		first, err := nextResult(console)
+		first, err := nextResult(console, nodeDeadline)
 		if err == nil {
 			side.first = append(side.first, first.Times)
 		}
@@ -171,11 +171,11 @@ func (s *session) startNode(ctx context.Context, b built, side *nodeSide) error 
 		return err
 	}
 	return runMachine(ctx, options, func(console *machine.Console) error {
-		again, err := nextResult(console)
+		again, err := nextResult(console, nodeDeadline)
 		if err != nil {
 			return err
 		}
-		idle, err := nextResult(console)
+		idle, err := nextResult(console, nodeDeadline+(1+manyPodsSettle+2)*s.idle)
 		if err == nil && len(idle.Idle) != 2 {
 			err = fmt.Errorf("measured idle %d times", len(idle.Idle))
 		}
@@ -189,8 +189,8 @@ func (s *session) startNode(ctx context.Context, b built, side *nodeSide) error 
 }
 
 // nextResult waits for what the program in a machine says.
-func nextResult(console *machine.Console) (result innerResult, err error) {
-	groups, err := console.Expect("^"+innerMark+"(.*)$", nodeDeadline)
+func nextResult(console *machine.Console, deadline time.Duration) (result innerResult, err error) {
+	groups, err := console.Expect("^"+innerMark+"(.*)$", deadline)
 	if err != nil {
 		return result, err
 	}
@@ -243,8 +243,8 @@ func (m *nodeFigures) write(p *page) {
 		}
 	}
 
-	p.paragraph("Idle, after the second start: left alone for %v, with %d Pods for %v, and then watched for %[1]v; times measured: %[4]d. It is what the machine takes but for its process 1 and the program that measures: "+
-		"memory is the sum of the processes' proportional sets, Pods and their shims included, which are the same on both sides; written is what the disk was given, the file system's own included.", m.idle, manyPods, manyPodsSettle*m.idle, len(m.skerry.one))
+	p.paragraph("Idle, after the second start: left alone for %v, with %d Pods for %v, and then watched for %[1]v; times measured: %[4]d. Memory is the sum of the processes' proportional sets, but for process 1 and the program that measures. Processor time is all of the machine's, written is what its disk was given. "+
+		"All have the Pods and their shims in them, which are the same on both sides.", m.idle, manyPods, manyPodsSettle*m.idle, len(m.skerry.one))
 	t = nil
 	t.row("idle", "skerry", "stock", "ratio")
 	for _, kind := range []struct {

@@ -181,24 +181,23 @@ func TestAMachinesResultsAreReadOneByOne(t *testing.T) {
 	}
 	console := machine.NewConsole()
 	console.Follow(strings.NewReader(text.String()))
-	if times, err := nextResult(console); err != nil || times.Times.Ready != time.Second {
+	if times, err := nextResult(console, time.Minute); err != nil || times.Times.Ready != time.Second {
 		t.Errorf("got %+v, %v", times, err)
 	}
-	if idle, err := nextResult(console); err != nil || len(idle.Idle) != 2 || idle.Idle[1].PSS != 2 {
+	if idle, err := nextResult(console, time.Minute); err != nil || len(idle.Idle) != 2 || idle.Idle[1].PSS != 2 {
 		t.Errorf("got %+v, %v", idle, err)
 	}
-	if failed, err := nextResult(console); err == nil || err.Error() != "it\nhangs" {
+	if failed, err := nextResult(console, time.Minute); err == nil || err.Error() != "it\nhangs" {
 		t.Errorf("got %+v, %v", failed, err)
 	}
-	if more, err := nextResult(console); err == nil {
+	if more, err := nextResult(console, time.Minute); err == nil {
 		t.Errorf("got %+v after the end", more)
 	}
 }
 
 func TestAnIdleNodeIsAllButTheMachineItself(t *testing.T) {
-	before := sample{PSS: map[string]float64{"kubelet": 900}, CPU: time.Minute, Written: 1000}
 	after := sample{PSS: map[string]float64{"kubelet": 80, "etcd": 20, "init": 7, "bench": 9}, CPU: time.Minute + 10*time.Second, Written: 4000}
-	if diff := cmp.Diff(nodeIdle{PSS: 100, CPU: 5, Written: 1500}, idleBetween(before, after, 2*time.Minute)); diff != "" {
+	if diff := cmp.Diff(nodeIdle{PSS: 100, CPU: 5, Written: 1500}, idleSince(time.Minute, 1000, after, 2*time.Minute)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -46,13 +46,13 @@ func parseCPU(stat string) (time.Duration, error) {
 func parseBusy(stat string) (time.Duration, error) {
 	line, _, _ := strings.Cut(stat, "\n")
 	fields := strings.Fields(line)
-	const idle, wait, steal = 4, 5, 8 // the name is the first
-	if len(fields) <= steal || fields[0] != "cpu" {
+	const name, idle, wait, steal = 0, 4, 5, 8
+	if len(fields) <= steal || fields[name] != "cpu" {
 		return 0, fmt.Errorf("%q is not how /proc/stat begins", line)
 	}
 	var ticks int64
 	for i, field := range fields[:steal] {
-		if i == 0 || i == idle || i == wait {
+		if i == name || i == idle || i == wait {
 			continue
 		}
 		n, err := strconv.ParseInt(field, 10, 64)

@@ -62,17 +62,7 @@ func takeSamples(ctx context.Context, console io.Writer) error {
 }
 
 func takeSample(proc, disk, snapshots string) (s sample, err error) {
-	stat, err := os.ReadFile(filepath.Join(proc, "stat"))
-	if err != nil {
-		return s, err
-	}
-	if s.CPU, err = parseBusy(string(stat)); err != nil {
-		return s, err
-	}
-	if stat, err = os.ReadFile(disk); err != nil {
-		return s, err
-	}
-	if s.Written, err = parseDiskWritten(string(stat)); err != nil {
+	if s.CPU, s.Written, err = machineCounters(proc, disk); err != nil {
 		return s, err
 	}
 	if s.Snapshots, err = folderBytes(snapshots); err != nil {
@@ -94,6 +84,22 @@ func takeSample(proc, disk, snapshots string) (s sample, err error) {
 		}
 	}
 	return s, nil
+}
+
+// machineCounters are what the processors have worked, and what the disk was given.
+func machineCounters(proc, disk string) (cpu time.Duration, written float64, err error) {
+	stat, err := os.ReadFile(filepath.Join(proc, "stat"))
+	if err != nil {
+		return 0, 0, err
+	}
+	if cpu, err = parseBusy(string(stat)); err != nil {
+		return 0, 0, err
+	}
+	if stat, err = os.ReadFile(disk); err != nil {
+		return 0, 0, err
+	}
+	written, err = parseDiskWritten(string(stat))
+	return cpu, written, err
 }
 
 // nameAndPSS reads what the kernel tells of a process in a folder of /proc. A
