@@ -15,8 +15,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
+	"runtime/pprof"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -93,6 +93,8 @@ func run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) e
 			return now.Round(0).Sub(began.Round(0)), now.Sub(began)
 		})
 	})
+	// What hangs may not end either.
+	group.Go(func() error { return supervisor.Watchdog(ctx) })
 	if !c.DisableAgent {
 		group.Go(func() error { return containerdPart.Run(ctx, c) })
 	}
@@ -111,7 +113,11 @@ func run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) e
 		group.Go(func() error { return first.Run(ctx) })
 	}
 	group.Go(func() error {
-		return keepAlive(ctx, supervisor, func(ctx context.Context) error { return watch(ctx, c) })
+		err := watch(ctx, c)
+		if err != nil {
+			pprof.Lookup("goroutine").WriteTo(os.Stderr, 1) // where it hangs
+		}
+		return err
 	})
 	group.Go(func() error {
 		r := readiness{config: c, credentials: credentials, node: reports{began: began}}
@@ -124,19 +130,4 @@ func run(ctx context.Context, c *config.Config, supervisor *notify.Supervisor) e
 		return nil
 	})
 	return group.Wait()
-}
-
-// keepAlive tells the supervisor that this process is alive until it hangs; then
-// the supervisor starts it again.
-func keepAlive(ctx context.Context, supervisor *notify.Supervisor, watch func(context.Context) error) error {
-	alive, end := context.WithCancel(ctx)
-	defer end()
-	go func() {
-		defer end()
-		if err := watch(alive); err != nil {
-			slog.Error("this process hangs: whoever started it is to start it again", "error", err)
-			supervisor.Status("waiting to be started again: " + err.Error())
-		}
-	}()
-	return supervisor.Watchdog(alive)
 }

@@ -37,6 +37,7 @@ func TestWhatCannotBeIsNamedByItsFlag(t *testing.T) {
 		"kind: KubeletConfiguration": func(c *Config) { c.Kubelet = map[string]any{"kind": "x"} },
 		"--restore-damaged":          func(c *Config) { c.RestoreDamaged, c.ClusterInit = true, true },
 		`unknown field "maxPod"`:     func(c *Config) { c.Kubelet = map[string]any{"maxPod": 30} },
+		"healthzPort":                func(c *Config) { c.Kubelet = map[string]any{"healthzPort": 0} },
 		"maxPods":                    func(c *Config) { c.Kubelet = map[string]any{"maxPods": "many"} },
 		"--data-dir":                 func(c *Config) { c.DataDir = "data" },
 		"--token and":                func(c *Config) { c.Token, c.TokenFile = "a", "/b" },

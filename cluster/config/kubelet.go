@@ -23,6 +23,11 @@ func checkKubelet(fields map[string]any) error {
 			return fmt.Errorf("%s: %s belongs here, or nothing", key, want)
 		}
 	}
+	for _, key := range []string{"healthzPort", "healthzBindAddress"} {
+		if _, there := fields[key]; there {
+			return fmt.Errorf("%s: it is 127.0.0.1:10248 on every node, where the node's own programs ask", key)
+		}
+	}
 	text, err := json.Marshal(fields)
 	if err != nil {
 		return err

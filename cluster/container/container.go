@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"text/template"
@@ -131,14 +132,21 @@ func Run(ctx context.Context, c *config.Config) error {
 
 // Ask waits for an answer of this machine's containerd, whatever it is.
 func Ask(ctx context.Context, c *config.Config) error {
+	// The client of gRPC does not say why it cannot connect.
+	probe, err := new(net.Dialer).DialContext(ctx, "unix", Socket(c))
+	if err != nil {
+		return err
+	}
+	probe.Close()
 	connection, err := grpc.NewClient("unix://"+Socket(c), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
 	_, err = grpc_health_v1.NewHealthClient(connection).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
-	if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded {
-		return nil
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		return err
 	}
-	return err
+	return nil
 }

@@ -3,9 +3,11 @@ package container
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,35 +18,49 @@ import (
 	"github.com/skerry-os/skerry/cluster/config"
 )
 
-func TestASocketWithoutAnAnswerIsToldFromOneThatNobodyHas(t *testing.T) {
+func TestAsking(t *testing.T) { // the name is part of a socket's, which has to be short
 	c := &config.Config{RunDir: t.TempDir()}
 	if err := os.MkdirAll(filepath.Dir(Socket(c)), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	ask := func(limit time.Duration) (err error, late bool) {
+	ask := func(limit time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		return Ask(ctx, c), ctx.Err() != nil
+		return Ask(ctx, c)
 	}
-	if err, late := ask(time.Minute); err == nil || late {
-		t.Errorf("nobody listens: %v, late %v", err, late)
+	listen := func(keep bool) net.Listener {
+		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: Socket(c), Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener.SetUnlinkOnClose(!keep)
+		return listener
 	}
-	listener, err := net.Listen("unix", Socket(c))
-	if err != nil {
+	if err := ask(time.Minute); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is no socket: %v", err)
+	}
+	listen(true).Close()
+	if err := ask(time.Minute); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("nobody listens: %v", err)
+	}
+	if err := os.Remove(Socket(c)); err != nil {
 		t.Fatal(err)
 	}
-	if err, late := ask(100 * time.Millisecond); err == nil || !late {
-		t.Errorf("nobody answers: %v, late %v", err, late)
+	listener := listen(false)
+	if err := ask(100 * time.Millisecond); err == nil || errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("nobody answers: %v", err)
 	}
-	server := grpc.NewServer()
-	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
-	go func() {
-		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			t.Error(err)
+	aware := grpc.NewServer()
+	grpc_health_v1.RegisterHealthServer(aware, health.NewServer())
+	for name, server := range map[string]*grpc.Server{"an answer": aware, "the question is not known": grpc.NewServer()} {
+		if listener == nil {
+			listener = listen(false)
 		}
-	}()
-	defer server.Stop()
-	if err, late := ask(time.Minute); err != nil || late {
-		t.Errorf("an answer: %v, late %v", err, late)
+		go server.Serve(listener)
+		if err := ask(time.Minute); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		server.Stop()
+		listener = nil
 	}
 }

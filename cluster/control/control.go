@@ -70,7 +70,7 @@ func Ask(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	var status int
-	if err := client.Discovery().RESTClient().Get().AbsPath("/livez").Do(ctx).StatusCode(&status).Error(); status == 0 {
+	if err := client.Discovery().RESTClient().Get().AbsPath("/livez/ping").MaxRetries(0).Do(ctx).StatusCode(&status).Error(); status == 0 {
 		return err
 	}
 	return nil
@@ -127,7 +127,8 @@ func (c *Control) Run(ctx context.Context) error {
 	case err := <-stored:
 		return err
 	case <-ctx.Done():
-		return nil
+		stopStore()
+		return <-stored
 	}
 
 	group, running := process.NewGroup(ctx)

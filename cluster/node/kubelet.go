@@ -123,13 +123,15 @@ func (n *Node) proxyFlags(m *join.Response) kube.Flags {
 	}
 }
 
-// healthURL is where a kubelet tells its health; the port is its default
+// healthURL is where a kubelet answers to a ping; settings cannot change that
 // (KubeletConfiguration, healthzPort).
 const healthURL = "http://127.0.0.1:10248/healthz"
 
 // Ask waits for an answer of this machine's kubelet, whatever it is.
-func Ask(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, healthURL, nil)
+func Ask(ctx context.Context) error { return ask(ctx, healthURL) }
+
+func ask(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}

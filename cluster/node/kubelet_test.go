@@ -1,6 +1,10 @@
 package node
 
 import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,5 +34,17 @@ func TestASettingOfTheKubeletLeavesTheOthersAlone(t *testing.T) {
 	}
 	if settings["maxPods"] != 30 {
 		t.Errorf("maxPods: %v", settings["maxPods"])
+	}
+}
+
+func TestAnyAnswerOfTheKubeletIsASignOfLife(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	if err := ask(t.Context(), server.URL); err != nil {
+		t.Errorf("an answer: %v", err)
+	}
+	server.Close()
+	if err := ask(t.Context(), server.URL); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("nobody listens: %v", err)
 	}
 }

@@ -27,6 +27,7 @@ const settingsFD = 3
 
 const (
 	stopTimeout = 20 * time.Second // from SIGTERM to SIGKILL
+	abortTime   = 5 * time.Second  // from SIGABRT to SIGKILL
 	firstPause  = time.Second      // before a part is started again
 	lastPause   = 30 * time.Second
 )
@@ -34,7 +35,8 @@ const (
 // Part is a part of a server with a process of its own.
 type Part struct {
 	Name string // the hidden command that runs it
-	// Watch returns an error when the part hangs, and nil when ctx ends.
+	// Watch returns an error when the part hangs, and nil when ctx ends. There has
+	// to be one.
 	Watch func(ctx context.Context, c *config.Config) error
 }
 
@@ -62,18 +64,11 @@ func (p Part) once(ctx context.Context, c *config.Config) error {
 		reader.Close()
 		return err
 	}
-	running, end := context.WithCancel(ctx)
-	defer end()
-	cmd := exec.CommandContext(running, self, p.Name)
+	cmd := exec.CommandContext(ctx, self, p.Name)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{reader}
 	cmd.Env = os.Environ()
-	cmd.Cancel = func() error {
-		if ctx.Err() == nil { // it hangs: it shall say where
-			return cmd.Process.Signal(syscall.SIGABRT)
-		}
-		return cmd.Process.Signal(syscall.SIGTERM)
-	}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopTimeout
 	err = cmd.Start()
 	reader.Close()
@@ -84,20 +79,33 @@ func (p Part) once(ctx context.Context, c *config.Config) error {
 	if _, err := writer.Write(append(settings, '\n')); err != nil {
 		cmd.Process.Kill()
 	}
+	running, end := context.WithCancel(ctx)
 	hangs := make(chan error, 1)
 	go func() {
-		defer end()
-		hangs <- p.Watch(running, c)
+		defer close(hangs)
+		if err := p.Watch(running, c); err != nil {
+			hangs <- err
+			abort(running, cmd.Process)
+		}
 	}()
 	err = cmd.Wait()
 	end()
-	if err := <-hangs; err != nil {
-		return err
+	if hung := <-hangs; hung != nil {
+		return hung
 	}
 	if err == nil {
 		return errors.New("it ended without an error")
 	}
 	return err
+}
+
+// abort ends a process that hangs and waits until running ends. A Go program
+// prints where it hangs when it can.
+func abort(running context.Context, process *os.Process) {
+	kill := time.AfterFunc(abortTime, func() { process.Kill() })
+	defer kill.Stop()
+	process.Signal(syscall.SIGABRT)
+	<-running.Done()
 }
 
 // Settings reads what a parent told its child, and returns a context that ends
